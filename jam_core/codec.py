@@ -1,0 +1,267 @@
+"""Session ids and session data as they are stored: minted, serialized, encrypted.
+
+An encrypted id or value is ``J$_`` followed by a Fernet token
+(https://github.com/fernet/spec/blob/master/Spec.md).
+"""
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from jam_core.encoders import BaseEncoder, JsonEncoder
+from jam_core.exceptions import (
+    JamConfigurationError,
+    JamSessionCorrupt,
+    JamSessionDataError,
+    JamSessionEmptyAESKey,
+    JamSessionInvalidAESKey,
+)
+
+if TYPE_CHECKING:
+    from cryptography.fernet import MultiFernet
+
+SECRET_VARIABLE = "JAM_SESSION_AES_SECRET"  # noqa: S105  (a variable's name)
+_SEAL = "J$_"
+_MINT_ATTEMPTS = 100
+
+
+def uuid4_id() -> str:
+    """Return a new session id: 122 random bits from the operating system."""
+    return str(uuid4())
+
+
+def generate_aes_key() -> bytes:
+    """Return a new key for `session_aes_secret`: 32 random bytes, url-safe base64-encoded."""
+    from cryptography.fernet import Fernet
+
+    return Fernet.generate_key()
+
+
+def hash_id(session_id: str) -> str:
+    """Return the SHA-256 of a session id in hexadecimal: what a store keeps in the id's place."""
+    return hashlib.sha256(session_id.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def check_session_key(session_key: object) -> None:
+    """Refuse a session key that no session can have.
+
+    Raises:
+        JamSessionDataError: The key is empty, or no string.
+    """
+    if not isinstance(session_key, str):
+        raise JamSessionDataError(
+            f"session_key must be a string, not {type(session_key).__name__}."
+        )
+    if not session_key:
+        raise JamSessionDataError("session_key must not be empty: it names whose session it is.")
+
+
+class SessionCodec:
+    """Mints ids, and turns ids and data into what is stored and back.
+
+    Args:
+        id_factory: Returns a new random id at each call.
+        serializer: Writes and reads the data.
+        keys: Fernet keys, newest first; the first encrypts, all decrypt. None: no encryption.
+
+    Raises:
+        JamSessionInvalidAESKey: A key is not 32 url-safe base64-encoded bytes.
+    """
+
+    def __init__(
+        self,
+        id_factory: Callable[[], str] = uuid4_id,
+        serializer: BaseEncoder | type[BaseEncoder] = JsonEncoder,
+        keys: Sequence[bytes] | None = None,
+    ) -> None:
+        self._id_factory = id_factory
+        self._serializer = serializer
+        self._cipher: MultiFernet | None = None
+        if keys is not None:
+            from cryptography.fernet import InvalidToken
+
+            self._cipher = _cipher(keys)
+            self._invalid_token = InvalidToken
+
+    @property
+    def writes_plain_json(self) -> bool:
+        """Whether `encode` returns readable JSON that `json` reads back exactly."""
+        plain = self._serializer is JsonEncoder or type(self._serializer) is JsonEncoder
+        return plain and self._cipher is None
+
+    def mint(self, take: Callable[[str], bool], prefix: str = "") -> str:
+        """Make session ids until one is free, and return it.
+
+        Args:
+            take: Stores the session under the id that it is given, in one atomic step, and
+                returns True; False if the id is taken.
+            prefix: What stands before the random part, inside the encryption.
+
+        Raises:
+            JamConfigurationError: The id factory returns no string, or only ids that are taken.
+        """
+        for _ in range(_MINT_ATTEMPTS):
+            random_part = self._id_factory()
+            if not isinstance(random_part, str) or not random_part:
+                raise JamConfigurationError("id_factory must return a non-empty string.")
+            session_id = self._seal(prefix + random_part)
+            if take(session_id):
+                return session_id
+        raise JamConfigurationError(
+            f"id_factory returned an id that is already taken {_MINT_ATTEMPTS} times in a row: "
+            "it must return a new random id at each call."
+        )
+
+    def open_id(self, session_id: object) -> str | None:
+        """Return the id as it was minted, or None if it is no string, or forged."""
+        return self._unseal(session_id) if isinstance(session_id, str) else None
+
+    def lookup_hash(self, session_id: object) -> str | None:
+        """Return `hash_id` of an id somebody presents, or None if it is no string, or forged."""
+        if not isinstance(session_id, str) or self._unseal(session_id) is None:
+            return None
+        return hash_id(session_id)
+
+    def encode(self, data: dict[str, Any]) -> str:
+        """Return the text to store for `data`.
+
+        Raises:
+            JamSessionDataError: `data` is no dict, or holds what the serializer cannot write.
+        """
+        if not isinstance(data, dict):
+            raise JamSessionDataError(f"Session data must be a dict, not {type(data).__name__}.")
+        try:
+            text = self._serializer.dumps(data).decode()
+        except Exception as error:
+            raise JamSessionDataError(_unwritable(self._serializer, data, error)) from error
+        return self._seal(text)
+
+    def decode(self, text: str, where: str) -> dict[str, Any] | None:
+        """Return the data that `encode` made `text` of, or None if it is forged.
+
+        Args:
+            text: What is stored.
+            where: Where it is stored, for the error.
+
+        Raises:
+            JamSessionCorrupt: The serializer cannot read it.
+        """
+        plain = self._unseal(text)
+        if plain is None:
+            return None
+        try:
+            data = self._serializer.loads(plain)
+        except Exception as error:
+            raise JamSessionCorrupt(_undecodable(plain, where)) from error
+        if not isinstance(data, dict):
+            raise JamSessionCorrupt(f"{where} holds no JSON object. It was left as it is.")
+        return data
+
+    def _seal(self, text: str) -> str:
+        if self._cipher is None:
+            return text
+        return _SEAL + self._cipher.encrypt(text.encode("utf-8", "surrogatepass")).decode()
+
+    def _unseal(self, text: str) -> str | None:
+        if self._cipher is None:
+            return text
+        if not text.startswith(_SEAL) or not text.isascii():
+            return None
+        try:
+            return self._cipher.decrypt(text[len(_SEAL) :]).decode("utf-8", "surrogatepass")
+        except self._invalid_token:
+            return None
+
+
+def read_keys(secret: bytes | str | Sequence[bytes | str] | None) -> list[bytes]:
+    """Return the keys of `session_aes_secret`, or of the environment where that is None.
+
+    Args:
+        secret: A key, several separated by commas, or a list of keys; newest first.
+
+    Raises:
+        JamSessionEmptyAESKey: There is no key.
+    """
+    if secret is None:
+        secret = os.environ.get(SECRET_VARIABLE, "")
+    parts = [secret] if isinstance(secret, bytes | str) else secret
+    keys = [
+        key.strip()
+        for part in parts
+        for key in (part.encode() if isinstance(part, str) else part).split(b",")
+        if key.strip()
+    ]
+    if not keys:
+        raise JamSessionEmptyAESKey
+    return keys
+
+
+def _cipher(keys: Sequence[bytes]) -> "MultiFernet":
+    from cryptography.fernet import Fernet, MultiFernet
+
+    ring = []
+    for number, key in enumerate(keys, start=1):
+        try:
+            ring.append(Fernet(key))
+        except ValueError:
+            which = f"Key {number} of {len(keys)} in session_aes_secret"
+            raise JamSessionInvalidAESKey(
+                f"{which} is not 32 url-safe base64-encoded bytes. "
+                "Make one with jam.utils.generate_aes_key()."
+            ) from None
+    return MultiFernet(ring)
+
+
+def _unwritable(
+    serializer: BaseEncoder | type[BaseEncoder], data: dict[str, Any], error: Exception
+) -> str:
+    """Say which value of `data` the serializer refused."""
+    path, value = _offender(serializer, data)
+    fault = f"is of type {type(value).__name__}"
+    if isinstance(value, dict):
+        odd_key = next((key for key in value if not isinstance(key, str)), None)
+        fault = "is nested too deeply" if odd_key is None else f"has a {type(odd_key).__name__} key"
+    return (
+        f"Session data cannot be written as JSON: data{path} {fault} ({type(error).__name__}). "
+        "Nothing was stored."
+    )
+
+
+def _offender(serializer: BaseEncoder | type[BaseEncoder], data: dict[str, Any]) -> tuple[str, Any]:
+    """Walk down to the innermost value that cannot be written; return its path and itself."""
+
+    def refused(value: object) -> bool:
+        try:
+            serializer.dumps({"value": value}).decode()
+        except Exception:
+            return True
+        return False
+
+    path, value = "", data
+    ancestors: set[int] = set()
+    while id(value) not in ancestors:
+        ancestors.add(id(value))
+        children: Any = ()
+        if isinstance(value, dict):
+            children = value.items()
+        elif isinstance(value, list | tuple):
+            children = enumerate(value)
+        step = next((pair for pair in children if refused(pair[1])), None)
+        if step is None:
+            break
+        path, value = f"{path}[{step[0]!r}]", step[1]
+    return path, value
+
+
+def _undecodable(text: str, where: str) -> str:
+    if text.startswith(_SEAL):
+        return (
+            f"{where} is encrypted, but is_session_crypt is off. "
+            "Turn it on and set session_aes_secret. The record was left as it is."
+        )
+    return (
+        f"{where} cannot be decoded: it is damaged, or was written by another serializer. "
+        "The record was left as it is."
+    )

@@ -1,0 +1,57 @@
+"""How session data becomes text and back."""
+
+import json
+from abc import ABC, abstractmethod
+from typing import Any
+
+
+class BaseEncoder(ABC):
+    """A serializer of session data. Both methods work on the class and on an instance."""
+
+    @classmethod
+    @abstractmethod
+    def dumps(cls, var: dict[str, Any]) -> bytes:
+        """Write `var` as UTF-8 text; raise any exception for what cannot be written."""
+
+    @classmethod
+    @abstractmethod
+    def loads(cls, var: str | bytes) -> dict[str, Any]:
+        """Read what `dumps` wrote; raise any exception for anything else."""
+
+
+# Configured once: json.dumps with any option builds a new encoder at each call.
+_encode = json.JSONEncoder(allow_nan=False).encode
+
+
+class JsonEncoder(BaseEncoder):
+    """The standard library's JSON, in the form of `json.dumps`; NaN and infinity are refused."""
+
+    @classmethod
+    def dumps(cls, var: dict[str, Any]) -> bytes:
+        """Write JSON."""
+        return _encode(var).encode()
+
+    @classmethod
+    def loads(cls, var: str | bytes) -> dict[str, Any]:
+        """Read JSON."""
+        data: dict[str, Any] = json.loads(var)
+        return data
+
+
+class MsgspecJsonEncoder(BaseEncoder):
+    """JSON by msgspec: faster, and strict about types. Needs `pip install 'jam-core[msgspec]'`."""
+
+    @classmethod
+    def dumps(cls, var: dict[str, Any]) -> bytes:
+        """Write JSON."""
+        import msgspec
+
+        return msgspec.json.encode(var)
+
+    @classmethod
+    def loads(cls, var: str | bytes) -> dict[str, Any]:
+        """Read JSON."""
+        import msgspec
+
+        data: dict[str, Any] = msgspec.json.decode(var)
+        return data
