@@ -1,7 +1,7 @@
 """Jam: server-side sessions whose store is a plugin."""
 
-from jam_core.codec import SessionCodec, check_session_key, generate_aes_key, hash_id
-from jam_core.encoders import BaseEncoder, JsonEncoder, MsgspecJsonEncoder
+from typing import TYPE_CHECKING, Any
+
 from jam_core.exceptions import (
     JamConfigurationError,
     JamError,
@@ -19,8 +19,28 @@ from jam_core.exceptions import (
     JamStoreUnavailable,
 )
 from jam_core.jam import Jam
-from jam_core.logger import BaseLogger, JamLogger
-from jam_core.session import BaseSession, SessionOptions, hookimpl
+
+if TYPE_CHECKING:
+    from jam_core.codec import SessionCodec, check_session_key, generate_aes_key, hash_id
+    from jam_core.encoders import BaseEncoder, JsonEncoder, MsgspecJsonEncoder
+    from jam_core.logger import BaseLogger, JamLogger
+    from jam_core.session import BaseSession, SessionOptions, hookimpl
+
+# Imported when first asked for: `from jam import Jam` stays light.
+_LAZY = {
+    "BaseEncoder": "encoders",
+    "BaseLogger": "logger",
+    "BaseSession": "session",
+    "JamLogger": "logger",
+    "JsonEncoder": "encoders",
+    "MsgspecJsonEncoder": "encoders",
+    "SessionCodec": "codec",
+    "SessionOptions": "session",
+    "check_session_key": "codec",
+    "generate_aes_key": "codec",
+    "hash_id": "codec",
+    "hookimpl": "session",
+}
 
 __all__ = [
     "BaseEncoder",
@@ -51,3 +71,15 @@ __all__ = [
     "hash_id",
     "hookimpl",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

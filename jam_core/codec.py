@@ -103,7 +103,7 @@ class SessionCodec:
             JamConfigurationError: The id factory returns no string, or only ids that are taken.
         """
         for _ in range(_MINT_ATTEMPTS):
-            random_part = self._id_factory()
+            random_part: object = self._id_factory()
             if not isinstance(random_part, str) or not random_part:
                 raise JamConfigurationError("id_factory must return a non-empty string.")
             session_id = self._seal(prefix + random_part)

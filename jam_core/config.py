@@ -17,6 +17,9 @@ _VARIABLE = re.compile(
     r"|(?P<broken>\$\{)"
 )
 
+_KEY = re.compile(r"\('.*?',?\)")  # as tomllib writes one: ('jam', 'session')
+_QUOTED_WORDS = re.compile(r"""(['"])[\w!].*\1""")
+
 
 class Configuration(NamedTuple):
     """A table of settings, where it comes from, and what is wrong in it so far.
@@ -33,9 +36,13 @@ class Configuration(NamedTuple):
     pointer: str
     problems: list[JamConfigurationError]
 
+    def key(self, key: str) -> str:
+        """Return the whole dotted path of the setting at `key`."""
+        return _join(self.pointer, key)
+
     def problem(self, key: str, text: str) -> JamConfigurationError:
         """Return the error that says what is wrong with the setting at `key`."""
-        return JamConfigurationError(f"{self.source}: {_join(self.pointer, key)} {text}")
+        return JamConfigurationError(f"{self.source}: {self.key(key)} {text}")
 
 
 def read_configuration(
@@ -79,29 +86,39 @@ def _join(pointer: str, key: str) -> str:
 
 def _wraps(config: Mapping[str, Any], pointer: str) -> bool:
     """Tell whether a dict holds its table under the pointer's name instead of being it."""
-    return bool(pointer) and pointer.split(".")[0] in config
+    return bool(pointer) and pointer.partition(".")[0] in config
 
 
 def _table_at(
     document: Mapping[str, Any], pointer: str, source: str = "the configuration dict"
 ) -> Mapping[str, Any]:
     table: object = document
+    above = ""
     for part in pointer.split(".") if pointer else ():
         if not isinstance(table, Mapping) or part not in table:
-            names = [str(key) for key, value in document.items() if isinstance(value, Mapping)]
+            names = ", ".join(_join(above, name) for name in _tables_in(table)) or "none"
             raise JamConfigurationError(
-                f"{source} has no table [{pointer}]. "
-                f"Its tables: {', '.join(names) or 'none'}. Write [{pointer}], or pass Jam the "
-                "dotted path of the table as `pointer`."
+                f"{source} has no table [{pointer}]. Its tables: {names}. Write [{pointer}], or "
+                "pass Jam the dotted path of the table as `pointer`."
             )
-        table = table[part]
+        table, above = table[part], _join(above, part)
     if not isinstance(table, Mapping):
         raise JamConfigurationError(f"{source}: {pointer or 'the top level'} must be a table.")
     return table
 
 
+def _tables_in(table: object) -> list[str]:
+    items = table.items() if isinstance(table, Mapping) else ()
+    return [str(key) for key, value in items if isinstance(value, Mapping)]
+
+
 def _parse_file(path: Path) -> Mapping[str, Any]:
-    parsers = {".toml": _parse_toml, ".json": _parse_json, ".yaml": _parse_yaml, ".yml": _parse_yaml}
+    parsers = {
+        ".toml": _parse_toml,
+        ".json": _parse_json,
+        ".yaml": _parse_yaml,
+        ".yml": _parse_yaml,
+    }
     parse = parsers.get(path.suffix.lower())
     if parse is None:
         raise JamConfigurationError(
@@ -142,9 +159,15 @@ def _toml_fault(path: Path, text: str, fault: str) -> str:
     if equals and value.strip()[:1] in ("'", '"') and value.count(value.strip()[0]) % 2:
         reason = "the text after = has no closing quote"
     else:
-        reason = re.sub(r"\s*\(at .*", "", fault).lower()
-        reason = re.sub(r"'.*'|\".*\"", "", reason).strip()
+        reason = re.sub(r"\s*\(at .*", "", fault)
+        reason = _KEY.sub(lambda key: ".".join(re.findall("'(.*?)'", key[0])), reason)
+        reason = _without_values(reason[:1].lower() + reason[1:])
     return f"{path}, line {number}{setting}: not valid TOML: {reason}."
+
+
+def _without_values(fault: str) -> str:
+    """Take the words of a file out of a parser's message: they may be a secret."""
+    return _QUOTED_WORDS.sub("...", fault)
 
 
 def _parse_json(path: Path, text: str) -> object:
@@ -170,16 +193,19 @@ def _parse_yaml(path: Path, text: str) -> object:
         return yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise JamConfigurationError(
-            f"{path}, line {line}: not valid YAML: {error.problem or 'cannot be parsed'}."
-        ) from None
+        reason = _without_values(error.problem or "cannot be parsed")
+        raise JamConfigurationError(f"{path}, line {line}: not valid YAML: {reason}.") from None
     except yaml.YAMLError:
-        raise JamConfigurationError(f"{path}: not valid YAML.") from None
+        raise JamConfigurationError(
+            f"{path}: not valid YAML: it holds a character that YAML forbids."
+        ) from None
+    except Exception:  # what looks like a date or a number, and is none, fails in many ways
+        raise JamConfigurationError(
+            f"{path}: not valid YAML: a date or a number in it is none. Put it in quotes."
+        ) from None
 
 
-def _fill_in(
-    value: Any, source: str, pointer: str, problems: list[JamConfigurationError]
-) -> Any:
+def _fill_in(value: Any, source: str, pointer: str, problems: list[JamConfigurationError]) -> Any:
     """Return a copy of `value` with the variables in its texts replaced."""
     if isinstance(value, Mapping):
         return {
@@ -197,8 +223,10 @@ def _fill_in(
     def replacement(match: re.Match[str]) -> str:
         if match[0] == "$$":
             return "$"
-        name = match["braced"] or match["bare"]
-        text = os.environ.get(name, match["default"]) if name else None
+        name, default = match["braced"] or match["bare"], match["default"]
+        text = os.environ.get(name) if name else None
+        if default is not None and not text:  # as in a shell: set to nothing is not set
+            return default
         if text is None:
             problems.append(_unfilled(source, pointer, name))
             return ""

@@ -4,6 +4,7 @@ import inspect
 import os
 import types
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
@@ -63,10 +64,14 @@ def options_of(store: type[BaseSession]) -> dict[str, Option]:
 
 
 def _type_hints(constructor: Callable[..., None]) -> dict[str, Any]:
-    try:
-        return get_type_hints(constructor)
-    except NameError:  # a name imported for type checkers only: its options go unchecked
-        return {}
+    """Return a constructor's annotations; a name for type checkers only leaves its own out."""
+    function = inspect.unwrap(constructor)
+    hints: dict[str, Any] = {}
+    for name, annotation in inspect.get_annotations(function).items():
+        one = types.SimpleNamespace(__annotations__={name: annotation})
+        with suppress(NameError):
+            hints |= get_type_hints(one, function.__globals__)
+    return hints
 
 
 def bind_options(
@@ -89,21 +94,25 @@ def bind_options(
     aliases = aliases_of(store)
     arguments: dict[str, Any] = {}
     problems: list[JamConfigurationError] = []
+    given_as: dict[str, str] = {}
     for key, value in given.items():
         name = aliases.get(key, key)
         if name not in options:
             problems.append(problem(key, _unknown(key, [*options, *aliases], store)))
-        elif key != name and name in given:
-            problems.append(problem(key, f"is another name of {name}: give one, not both."))
+        elif name in given_as:
+            text = f"is another name of {given_as[name]}: give one of them, not both."
+            problems.append(problem(key, text))
         else:
+            given_as[name] = key
             try:
                 arguments[name] = _convert(value, options[name].annotation)
             except _Mismatch as mismatch:
                 problems.append(problem(key, str(mismatch)))
+                problems[-1].__cause__ = mismatch.__cause__
     missing = [
-        problem(name, f"is missing: {store.__name__} needs it ({_describe(option.annotation)}).")
+        problem(name, f"is missing: {store.__name__} needs it, {_describe(option.annotation)}.")
         for name, option in options.items()
-        if option.required and not any(aliases.get(key, key) == name for key in given)
+        if option.required and name not in given_as
     ]
     return arguments, problems + missing
 
@@ -161,25 +170,26 @@ class _Mismatch(Exception):
 
 def _unknown(key: str, known: Sequence[str], store: type[BaseSession]) -> str:
     match = close_match(key, known)
-    return (
-        f"is no option of {store.__name__}."
-        + (match or f" Its options: {', '.join(sorted(known))}.")
+    return f"is no option of {store.__name__}." + (
+        match or f" Its options: {', '.join(sorted(known))}."
     )
 
 
 def _convert(value: Any, annotation: Any) -> Any:
     """Return `value` as one of the annotated types, or raise _Mismatch."""
     alternatives = _alternatives(annotation)
-    if Any in alternatives or any(_fits(value, kind) for kind in alternatives):
+    if any(_fits(value, kind) for kind in alternatives):
         return value
+    mismatch = _Mismatch(f"must be {_describe(annotation)}, not {_kind_of(value)}.")
     for kind in alternatives:
         try:
             return _parse(value, kind)
         except (ValueError, TypeError):
             continue
         except JamPluginLoadError as error:
-            raise _Mismatch(f"cannot be used: {error.message}") from error
-    raise _Mismatch(f"must be {_describe(annotation)}, not {_kind_of(value)}.")
+            mismatch = _Mismatch(f"cannot be used: {error.message}")
+            mismatch.__cause__ = error
+    raise mismatch
 
 
 def _alternatives(annotation: Any) -> tuple[Any, ...]:
@@ -190,100 +200,142 @@ def _alternatives(annotation: Any) -> tuple[Any, ...]:
 
 def _fits(value: Any, kind: Any) -> bool:
     """Tell whether a value is of a type already."""
-    origin = get_origin(kind) or kind
-    if kind is type(None) or kind is None:
-        return value is None
-    if origin is Literal:
-        return value in get_args(kind)
-    if origin is type:
-        (base,) = get_args(kind) or (object,)
-        return isinstance(value, type) and issubclass(value, base)
-    if origin is Callable:
-        return callable(value)
-    if kind in (int, float):
-        return isinstance(value, (int, kind)) and not isinstance(value, bool)
-    if origin in (list, tuple, Sequence) or (origin is dict and get_args(kind)):
-        return isinstance(value, origin) and not isinstance(value, str | bytes) and _items_fit(value, kind)
-    return isinstance(origin, type) and isinstance(value, origin)
+    origin, arguments = get_origin(kind) or kind, get_args(kind)
+    if kind is Any:
+        fits = True
+    elif origin is Literal:
+        fits = value in arguments
+    elif origin is type:
+        fits = isinstance(value, type) and issubclass(value, arguments or object)
+    elif origin is Callable:
+        fits = callable(value)
+    elif origin in (int, float):
+        fits = isinstance(value, (int, origin)) and not isinstance(value, bool)
+    elif origin in _COLLECTIONS:
+        fits = (
+            isinstance(value, origin)
+            and not isinstance(value, str | bytes)
+            and all(_item_fits(item, arguments) for item in value)
+        )
+    else:
+        fits = _is_instance(value, origin)
+    return fits
 
 
-def _items_fit(value: Any, kind: Any) -> bool:
-    item_kinds = [item for item in get_args(kind) if item is not Ellipsis]
-    if not item_kinds or isinstance(value, dict):
-        return True
-    return all(any(_fits(item, one) for one in _alternatives(item_kinds[0])) for item in value)
+def _item_fits(item: Any, kinds: tuple[Any, ...]) -> bool:
+    return not kinds or any(_fits(item, one) for kind in kinds for one in _alternatives(kind))
+
+
+def _is_instance(value: Any, kind: Any) -> bool:
+    try:
+        return isinstance(value, kind)
+    except TypeError:  # only type checkers can check against it, as with a Protocol
+        return not isinstance(value, str)
 
 
 def _parse(value: Any, kind: Any) -> Any:
     """Make a value of a type from a text, as the environment and files give it."""
+    origin = get_origin(kind) or kind
+    if origin in _COLLECTIONS:
+        return _parse_collection(value, kind, _COLLECTIONS[origin])
     if not isinstance(value, str):
-        if get_origin(kind) in (list, Sequence) and isinstance(value, list | tuple):
-            return [_convert_item(item, kind) for item in value]
         raise TypeError
-    text = value.strip()
-    if kind in (type(None), None) and text.lower() in _NONE:
-        return None
-    if kind is bool and text.lower() in _TRUE + _FALSE:
-        return text.lower() in _TRUE
-    if kind in (int, float):
-        return kind(text)
-    if kind is bytes:
-        return value.encode()
-    if kind in (Path, os.PathLike):
-        return Path(value)
-    if get_origin(kind) in (list, Sequence):
-        return [_convert_item(item.strip(), kind) for item in text.split(",") if item.strip()]
+    if origin in _READERS:
+        return _READERS[origin](value)
     if _names_an_object(kind):
-        found = import_object(text)
+        found = import_object(value.strip())
         if _fits(found, kind):
             return found
     raise ValueError
 
 
-def _convert_item(item: Any, kind: Any) -> Any:
+def _parse_collection(value: Any, kind: Any, build: Callable[[list[Any]], Any]) -> Any:
+    if isinstance(value, str):
+        value = [item.strip() for item in value.split(",") if item.strip()]
+    elif not isinstance(value, list | tuple):
+        raise TypeError
     (item_kind, *_) = get_args(kind) or (Any,)
     try:
-        return _convert(item, item_kind)
+        return build([_convert(item, item_kind) for item in value])
     except _Mismatch as mismatch:
         raise ValueError from mismatch
 
 
+def _read_bool(text: str) -> bool:
+    word = text.strip().lower()
+    if word not in _TRUE + _FALSE:
+        raise ValueError
+    return word in _TRUE
+
+
+def _read_none(text: str) -> None:
+    if text.strip().lower() not in _NONE:
+        raise ValueError
+
+
+_READERS: dict[Any, Callable[[str], Any]] = {
+    bool: _read_bool,
+    int: int,
+    float: float,
+    bytes: str.encode,
+    types.NoneType: _read_none,
+    Path: Path,
+    os.PathLike: Path,
+}
+_COLLECTIONS: dict[Any, Callable[[list[Any]], Any]] = {
+    list: list,
+    Sequence: list,
+    tuple: tuple,
+    set: set,
+    frozenset: frozenset,
+}
+_WORDS = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "a text",
+    bytes: "a text",
+    types.NoneType: "none",
+    Path: "a path",
+    os.PathLike: "a path",
+    dict: "a table",
+}
+
+
 def _names_an_object(kind: Any) -> bool:
     """Tell whether a text can stand for a value of this type only as an import path."""
-    plain = (bool, int, float, str, bytes, list, dict, type(None), Path)
-    return get_origin(kind) in (type, Callable) or (isinstance(kind, type) and kind not in plain)
+    return get_origin(kind) in (type, Callable) or (isinstance(kind, type) and kind not in _WORDS)
 
 
 def _describe(annotation: Any) -> str:
     """Say in words what an option takes."""
-    words = {
-        int: "a whole number",
-        float: "a number",
-        bool: "true or false",
-        str: "a text",
-        bytes: "a text",
-        type(None): "none",
-        Path: "a path",
-        dict: "a table",
-    }
-    phrases: list[str] = []
-    for kind in _alternatives(annotation):
-        origin = get_origin(kind) or kind
-        if origin is Literal:
-            phrase = "one of " + ", ".join(repr(choice) for choice in get_args(kind))
-        elif origin in (list, tuple, Sequence):
-            phrase = "a list"
-        elif _names_an_object(kind):
-            phrase = 'an object, or its path as "package.module:name"'
-        else:
-            phrase = words.get(origin, getattr(origin, "__name__", str(origin)))
-        if phrase not in phrases:
-            phrases.append(phrase)
-    return " or ".join(phrases)
+    kinds = _alternatives(annotation)
+    words = " or ".join(dict.fromkeys(_describe_one(kind) for kind in kinds))
+    if any(_names_an_object(kind) for kind in kinds):
+        words += ' (or the path of one, "package.module:name")'
+    return words
+
+
+def _describe_one(kind: Any) -> str:
+    origin, arguments = get_origin(kind) or kind, get_args(kind)
+    name = getattr(origin, "__name__", str(origin))
+    if origin is Literal:
+        words = "one of " + ", ".join(repr(choice) for choice in arguments)
+    elif origin in _COLLECTIONS:
+        words = f"a list (each {_describe(arguments[0])})" if arguments else "a list"
+    elif origin is type:
+        words = " or ".join(f"a class of {base.__name__}" for base in arguments) or "a class"
+    elif origin is Callable:
+        words = "a function"
+    elif _names_an_object(kind):
+        words = f"an instance of {name}"
+    else:
+        words = _WORDS.get(origin, name)
+    return words
 
 
 def _kind_of(value: object) -> str:
     """Name a value's kind, never the value: it may be a secret."""
-    names = {str: "this text", bool: "true or false", int: "a number", float: "a number"}
-    names |= {list: "a list", dict: "a table", type(None): "none"}
+    names = {str: "this text", bool: "true or false", int: "a number", float: "a fraction"}
+    names |= {list: "this list", dict: "a table", types.NoneType: "none"}
     return names.get(type(value), type(value).__name__)

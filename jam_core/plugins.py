@@ -217,7 +217,11 @@ def _the_one_named(name: str, installed: Sequence[InstalledPlugin], what: str) -
         raise JamPluginConflict(
             f"{what} {name!r} is provided by {len(found)} distributions: "
             f"{' and '.join(str(plugin) for plugin in found)}. Uninstall all but one"
-            + (f", or choose by import path: {what} = {found[0].value!r}." if what != "plugin" else ".")
+            + (
+                f", or choose by import path: {what} = {found[0].value!r}."
+                if what != "plugin"
+                else "."
+            )
         )
     return found[0]
 

@@ -35,7 +35,6 @@ class SessionOptions(TypedDict, total=False):
     """The options that every store has; `BaseSession` describes them."""
 
     ttl: int | None
-    default_ttl: int | None
     max_age: int | None
     is_session_crypt: bool
     session_aes_secret: bytes | str | Sequence[bytes | str] | None

@@ -1,0 +1,322 @@
+"""The directory layout: one JSON file per session, nothing kept in memory.
+
+In the directory:
+
+* `jam.json` marks it as ours.
+* `sessions/<first two of the hash>/<SHA-256 of the id>.json` is a session.
+* `keys/<SHA-256 of the session key>/<SHA-256 of the id>` is an empty file: the key has that
+  session. One without its session is a leftover of an interrupted operation, and harmless.
+* `locks/<number>.lock`: writers to the sessions of a key hold the one that the key's hash selects.
+* `tmp/`: files being written, put into their places by one atomic rename.
+
+Readers take no lock. An empty session file is a name that is reserved but not yet a session.
+"""
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from uuid import uuid4
+
+from jam_core import (
+    JamConfigurationError,
+    JamSessionCorrupt,
+    JamSessionNotFound,
+    JamStoreUnavailable,
+)
+from jam_json.files import make_directory, read_file, replace_file, sync_directory
+from jam_json.locking import FileLock
+from jam_json.record import Change, Record, dump_record, load_record
+
+_MARK = "jam.json"
+_FORMAT = 1
+_LOCKS = 64
+_ABANDONED_AFTER = 3600.0  # seconds: no write takes as long
+
+
+class DirectoryLayout:
+    """Sessions in one file each.
+
+    Args:
+        path: The directory.
+        plain_json: Whether the records' data is readable JSON.
+        fsync: Whether a finished write has to survive a power cut.
+        lock_timeout: Seconds to wait for another writer.
+        clock: Returns the time, in seconds since the epoch.
+
+    Raises:
+        JamConfigurationError: The directory holds something else.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        plain_json: bool,
+        fsync: bool,
+        lock_timeout: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self._path = path
+        self._mark = path / _MARK
+        self._sessions = f"{path}/sessions"
+        self._keys = f"{path}/keys"
+        self._temporary = path / "tmp"
+        self._plain_json = plain_json
+        self._fsync = fsync
+        self._clock = clock
+        self._closed = False
+        self._make_directories()
+        self._locks = [
+            FileLock(path / "locks" / f"{number:02}.lock", lock_timeout) for number in range(_LOCKS)
+        ]
+
+    def read(self, id_hash: str) -> Record | None:
+        """Return a live session's record, or None.
+
+        Raises:
+            JamSessionCorrupt: The file is damaged.
+        """
+        if self._closed:
+            raise JamStoreUnavailable(f"The session store {self._path} is closed.")
+        record = self._read_record(id_hash)
+        return None if record is None or record.expired(self._clock()) else record
+
+    def add(self, id_hash: str, record: Record) -> bool:
+        """Store a new session; return False if the hash is taken."""
+        with self._lock_of(record.session_key):
+            if not self._reserve(id_hash, record.session_key):
+                return False
+            self._write(id_hash, record)
+            return True
+
+    def change(self, id_hash: str, change: Change) -> bool:
+        """Change a live session; return False if `change` left it as it is.
+
+        Raises:
+            JamSessionNotFound: There is no such session.
+        """
+        with self._lock_of(self._live(id_hash).session_key):
+            changed = change(self._live(id_hash))
+            if changed is None:
+                return False
+            self._write(id_hash, changed)
+            return True
+
+    def move(self, old_hash: str, new_hash: str, change: Change) -> bool:
+        """Change a live session and move it to another hash; return False if that is taken.
+
+        Raises:
+            JamSessionNotFound: There is no such session.
+        """
+        session_key = self._live(old_hash).session_key
+        with self._lock_of(session_key):
+            changed = change(self._live(old_hash))
+            if changed is None or not self._reserve(new_hash, session_key):
+                return False
+            self._write(old_hash, changed)
+            os.rename(self._session_path(old_hash), self._session_path(new_hash))  # noqa: PTH104
+            if self._fsync:
+                for id_hash in (old_hash, new_hash):
+                    sync_directory(Path(self._session_path(id_hash)).parent)
+            self._remove_from_key(old_hash, session_key)
+            return True
+
+    def remove(self, id_hash: str) -> None:
+        """Remove a session, damaged or not, if there is one."""
+        try:
+            record = self.read(id_hash)
+        except JamSessionCorrupt:
+            _remove_file(self._session_path(id_hash))
+            return
+        if record is not None:
+            with self._lock_of(record.session_key):
+                self._remove_session(id_hash, record.session_key)
+
+    def clear(self, session_key: str) -> None:
+        """Remove every session of a key."""
+        with self._lock_of(session_key):
+            try:
+                listed = os.listdir(self._key_directory(session_key))  # noqa: PTH208
+            except FileNotFoundError:
+                self._check_that_it_is_there()
+                return
+            for id_hash in listed:
+                if self._has(session_key, id_hash):
+                    self._remove_session(id_hash, session_key)
+
+    def purge(self) -> int:
+        """Remove what has expired and what interrupted operations left; return how many sessions.
+
+        A damaged file stays where it is.
+        """
+        self._check_that_it_is_there()
+        removed = sum(self._remove_if_expired(path) for path in Path(self._sessions).glob("*/*"))
+        for directory in Path(self._keys).iterdir():
+            self._remove_leftovers_of(directory)
+        for path in self._temporary.iterdir():
+            self._remove_if_abandoned(path)
+        return removed
+
+    def close(self) -> None:
+        """Close the lock files."""
+        self._closed = True
+        for lock in self._locks:
+            lock.close()
+
+    def _make_directories(self) -> None:
+        make_directory(self._path)
+        content = read_file(self._mark)
+        if content is None:
+            others = [path.name for path in self._path.iterdir() if not _may_be_beside_us(path)]
+            if others:
+                raise JamConfigurationError(
+                    f"json_path {self._path} is a directory that holds something else "
+                    f"({', '.join(sorted(others)[:3])}): choose an empty or a new one."
+                )
+            mark = [json.dumps({"jam_json_directory": _FORMAT}) + "\n"]
+            replace_file(self._mark, self._mark.with_suffix(".tmp"), mark, fsync=self._fsync)
+        elif content.strip() != json.dumps({"jam_json_directory": _FORMAT}).encode():
+            raise JamSessionCorrupt(f"{self._mark} is damaged, or of a newer version of jam-json.")
+        for name in ("sessions", "keys", "locks", "tmp"):
+            make_directory(self._path / name)
+
+    def _check_that_it_is_there(self) -> None:
+        """Tell a session that is gone from a directory that is: a volume may be unmounted."""
+        if not self._mark.exists():
+            raise JamStoreUnavailable(
+                f"{self._path} has disappeared: is its volume mounted? Bring it back, or restart."
+            )
+
+    def _session_path(self, id_hash: str) -> str:
+        return f"{self._sessions}/{id_hash[:2]}/{id_hash}.json"
+
+    def _key_directory(self, session_key: str) -> str:
+        return f"{self._keys}/{_hash_key(session_key)}"
+
+    def _lock_of(self, session_key: str) -> FileLock:
+        return self._lock_of_hash(_hash_key(session_key))
+
+    def _lock_of_hash(self, key_hash: str) -> FileLock:
+        if self._closed:
+            raise JamStoreUnavailable(f"The session store {self._path} is closed.")
+        return self._locks[int(key_hash[:8], 16) % _LOCKS]
+
+    def _read_record(self, id_hash: str) -> Record | None:
+        """Return a session's record, expired or not; None if there is none."""
+        path = self._session_path(id_hash)
+        content = read_file(path)
+        if not content:
+            if content is None:
+                self._check_that_it_is_there()
+            return None
+        try:
+            value = json.loads(content)
+        except (ValueError, RecursionError):
+            value = None
+        return load_record(value, path)
+
+    def _live(self, id_hash: str) -> Record:
+        record = self.read(id_hash)
+        if record is None:
+            raise JamSessionNotFound
+        return record
+
+    def _reserve(self, id_hash: str, session_key: str) -> bool:
+        """Make an empty file of the session's name, and the key's; return False if it is taken."""
+        try:
+            self._make_file(self._session_path(id_hash), os.O_EXCL)
+        except FileExistsError:
+            return False
+        self._make_file(f"{self._key_directory(session_key)}/{id_hash}", 0)
+        return True
+
+    def _make_file(self, path: str, flags: int) -> None:
+        flags |= os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC
+        try:
+            file = os.open(path, flags, 0o600)
+        except FileNotFoundError:
+            self._check_that_it_is_there()
+            make_directory(Path(path).parent)
+            file = os.open(path, flags, 0o600)
+        os.close(file)
+        if self._fsync:
+            sync_directory(Path(path).parent)
+
+    def _write(self, id_hash: str, record: Record) -> None:
+        temporary = self._temporary / uuid4().hex
+        text = dump_record(record, plain_json=self._plain_json)
+        replace_file(self._session_path(id_hash), temporary, [text + "\n"], fsync=self._fsync)
+
+    def _remove_session(self, id_hash: str, session_key: str) -> None:
+        _remove_file(self._session_path(id_hash))
+        if self._fsync:
+            sync_directory(Path(self._session_path(id_hash)).parent)
+        self._remove_from_key(id_hash, session_key)
+
+    def _remove_from_key(self, id_hash: str, session_key: str) -> None:
+        directory = self._key_directory(session_key)
+        _remove_file(f"{directory}/{id_hash}")
+        _remove_directory_if_empty(directory)
+
+    def _has(self, session_key: str, id_hash: str) -> bool:
+        """Tell whether a session that is listed under a key is the key's, or damaged."""
+        try:
+            record = self._read_record(id_hash)
+        except JamSessionCorrupt:
+            return True
+        return record is None or record.session_key == session_key
+
+    def _remove_if_expired(self, path: Path) -> bool:
+        try:
+            record = self._read_record(path.stem)
+        except JamSessionCorrupt:
+            return False
+        if record is None:
+            self._remove_if_abandoned(path)
+            return False
+        if not record.expired(self._clock()):
+            return False
+        with self._lock_of(record.session_key):
+            record = self._read_record(path.stem)
+            if record is None or not record.expired(self._clock()):
+                return False
+            self._remove_session(path.stem, record.session_key)
+            return True
+
+    def _remove_leftovers_of(self, directory: Path) -> None:
+        with self._lock_of_hash(directory.name):
+            for marker in directory.iterdir():
+                if not Path(self._session_path(marker.name)).exists():
+                    _remove_file(str(marker))
+            _remove_directory_if_empty(str(directory))
+
+    def _remove_if_abandoned(self, path: Path) -> None:
+        try:
+            written_at = path.stat().st_mtime
+        except FileNotFoundError:
+            return
+        if time.time() - written_at > _ABANDONED_AFTER:
+            _remove_file(str(path))
+
+
+def _hash_key(session_key: str) -> str:
+    return sha256(session_key.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _may_be_beside_us(path: Path) -> bool:
+    """Tell what a new volume, or another process that is just beginning, may have put there."""
+    return path.name.startswith((".", "jam.")) or path.name == "lost+found"
+
+
+def _remove_file(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)  # noqa: PTH108  (Path.unlink is slower; a hot path)
+
+
+def _remove_directory_if_empty(path: str) -> None:
+    with contextlib.suppress(OSError):
+        os.rmdir(path)  # noqa: PTH106  (as above)

@@ -1,0 +1,81 @@
+"""File actions that both layouts share; every file is readable by its owner only."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+_CHUNK = 1 << 16  # bytes
+
+
+def make_directory(path: Path) -> None:
+    """Make a directory and its parents, for the owner only, where they are missing."""
+    for directory in (*reversed(path.parents), path):
+        if not directory.exists():
+            directory.mkdir(mode=0o700, exist_ok=True)
+
+
+def read_file(path: str | Path) -> bytes | None:
+    """Return what a file holds, or None if there is none."""
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        chunk = os.read(file, _CHUNK)
+        if len(chunk) < _CHUNK:
+            return chunk
+        chunks = [chunk]
+        while chunk := os.read(file, _CHUNK):
+            chunks.append(chunk)
+        return b"".join(chunks)
+    finally:
+        os.close(file)
+
+
+def write_all(file: int, data: bytes | bytearray) -> None:
+    """Write all of `data`, or raise OSError."""
+    written = 0
+    while written < len(data):
+        with memoryview(data) as view, view[written:] as rest:
+            written += os.write(file, rest)
+
+
+def replace_file(path: str | Path, temporary: Path, parts: Iterable[str], *, fsync: bool) -> None:
+    """Write a file whole or not at all: a reader sees the old one or the new one.
+
+    Args:
+        path: The file.
+        temporary: Where to write first; in the same file system.
+        parts: What to write.
+        fsync: Whether it has to survive a power cut, too.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+    file = os.open(temporary, flags, 0o600)
+    try:
+        try:
+            buffer = bytearray()
+            for part in parts:
+                buffer += part.encode()
+                if len(buffer) >= _CHUNK:
+                    write_all(file, buffer)
+                    buffer.clear()
+            write_all(file, buffer)
+            if fsync:
+                os.fsync(file)
+        finally:
+            os.close(file)
+        os.replace(temporary, path)  # noqa: PTH105  (Path.replace is slower on a hot path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    if fsync:
+        sync_directory(Path(path).parent)
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in a directory survive a power cut."""
+    directory = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

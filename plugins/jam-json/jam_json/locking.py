@@ -1,0 +1,113 @@
+"""A lock that excludes other threads and other processes."""
+
+import os
+import time
+import weakref
+from pathlib import Path
+from threading import Lock
+from types import TracebackType
+
+import portalocker
+
+from jam_core import JamStoreUnavailable
+
+_EXCLUSIVE = portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING
+_LONGEST_PAUSE = 0.01
+
+
+class FileLock:
+    """Held by one thread of one process at a time, by means of a lock on a file.
+
+    Args:
+        path: The file; created when first needed, never removed.
+        timeout: Seconds to wait for another holder.
+    """
+
+    def __init__(self, path: Path, timeout: float) -> None:
+        self._path = path
+        self._timeout = timeout
+        self._thread_lock = Lock()
+        self._file: int | None = None
+        _locks.add(self)
+
+    def __enter__(self) -> None:
+        give_up_at = time.monotonic() + self._timeout
+        if not self._thread_lock.acquire(timeout=self._timeout):
+            raise self._busy()
+        try:
+            self._lock_file(give_up_at)
+        except BaseException:
+            self._thread_lock.release()
+            raise
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            if self._file is not None:
+                portalocker.unlock(self._file)
+        finally:
+            self._thread_lock.release()
+
+    def __del__(self) -> None:
+        self._close_file()
+
+    def close(self) -> None:
+        """Close the lock file; the lock opens it again when needed."""
+        with self._thread_lock:
+            self._close_file()
+
+    def after_fork_in_child(self) -> None:
+        """Start anew: a lock on a file is shared with the parent through the open file."""
+        self._thread_lock = Lock()
+        self._close_file()
+
+    def _close_file(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            os.close(file)
+
+    def _lock_file(self, give_up_at: float) -> None:
+        if self._file is None:
+            self._file = self._open_file()
+        pause = 0.0001
+        while True:
+            try:
+                portalocker.lock(self._file, _EXCLUSIVE)
+            except portalocker.AlreadyLocked:
+                if time.monotonic() >= give_up_at:
+                    raise self._busy() from None
+            except portalocker.LockException as error:
+                raise JamStoreUnavailable(f"{self._path} cannot be locked.") from error
+            else:
+                if os.fstat(self._file).st_nlink:
+                    return
+                # Somebody removed the file: others lock another one of that name by now.
+                self._close_file()
+                self._file = self._open_file()
+                continue
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _open_file(self) -> int:
+        return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def _busy(self) -> JamStoreUnavailable:
+        return JamStoreUnavailable(
+            f"{self._path} has been locked by another process or thread for {self._timeout:g} s: "
+            "it is stopped or overloaded."
+        )
+
+
+_locks: "weakref.WeakSet[FileLock]" = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for lock in list(_locks):
+        lock.after_fork_in_child()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,224 @@
+"""JSONSessions: sessions in JSON files."""
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Unpack
+
+from jam_core import (
+    BaseSession,
+    JamConfigurationError,
+    JamSessionNotFound,
+    JamStoreUnavailable,
+    SessionOptions,
+    check_session_key,
+    hash_id,
+)
+from jam_json.directory import DirectoryLayout
+from jam_json.document import DocumentLayout
+from jam_json.record import Change, Record
+
+
+class Layout(Protocol):
+    """What both layouts do; `DocumentLayout` and `DirectoryLayout` describe it."""
+
+    def read(self, id_hash: str) -> Record | None: ...  # noqa: D102
+    def add(self, id_hash: str, record: Record) -> bool: ...  # noqa: D102
+    def change(self, id_hash: str, change: Change) -> bool: ...  # noqa: D102
+    def move(self, old_hash: str, new_hash: str, change: Change) -> bool: ...  # noqa: D102
+    def remove(self, id_hash: str) -> None: ...  # noqa: D102
+    def clear(self, session_key: str) -> None: ...  # noqa: D102
+    def purge(self) -> int: ...  # noqa: D102
+    def close(self) -> None: ...  # noqa: D102
+
+
+class JSONSessions(BaseSession):
+    """Sessions in JSON files: one document with a journal, or a directory of files.
+
+    Args:
+        json_path: A file, which exists or ends in ".json": all sessions in one readable document
+            and a journal beside it, for one host. Or a directory, which exists or has another
+            name: one file per session, for very many sessions, or several hosts on a volume.
+        fsync: Make every finished write survive a power cut, not only the death of the process.
+        lock_timeout: Seconds to wait for another writer.
+        clock: Returns the time, in seconds since the epoch.
+        **options: The options of every store, see `BaseSession`.
+
+    Raises:
+        JamConfigurationError: An option cannot be used.
+        JamSessionCorrupt: A file is damaged; it was left as it is.
+        JamStoreUnavailable: The path cannot be read or written.
+    """
+
+    guarantees = frozenset({"durable", "shared"})
+
+    def __init__(
+        self,
+        json_path: str | os.PathLike[str] = "sessions.json",
+        *,
+        fsync: bool = False,
+        lock_timeout: float = 10.0,
+        clock: Callable[[], float] = time.time,
+        **options: Unpack[SessionOptions],
+    ) -> None:
+        super().__init__(**options)
+        self._clock = clock
+        self._path = _absolute(json_path)
+        self._outage = _Outage(self._path)
+        with self._outage:
+            self._layout = self._open_layout(fsync=fsync, lock_timeout=lock_timeout)
+
+    def create(self, session_key: str, data: dict[str, Any]) -> str:
+        """Store a new session and return its id."""
+        check_session_key(session_key)
+        text = self.codec.encode(data)
+        now = self._clock()
+        deadline = self.deadline(now)
+        record = Record(session_key, text, now, self.expiry(now, deadline), deadline)
+        with self._outage:
+            return self.codec.mint(lambda new_id: self._layout.add(hash_id(new_id), record))
+
+    def get(self, session_id: str) -> dict[str, Any] | None:
+        """Return the session's data, or None if there is no such session."""
+        id_hash = self.codec.lookup_hash(session_id)
+        if id_hash is None:
+            return None
+        with self._outage:
+            record = self._layout.read(id_hash)
+        return None if record is None else self.codec.decode(record.data, self._where(id_hash))
+
+    def update(self, session_id: str, data: dict[str, Any]) -> None:
+        """Replace the session's data and restart its ttl."""
+        text = self.codec.encode(data)
+        id_hash = self._known_hash(session_id)
+        with self._outage:
+            self._layout.change(id_hash, lambda record: self._restarted(record, text))
+
+    def delete(self, session_id: str) -> None:
+        """End the session."""
+        id_hash = self.codec.lookup_hash(session_id)
+        if id_hash is not None:
+            with self._outage:
+                self._layout.remove(id_hash)
+
+    def clear(self, session_key: str) -> None:
+        """End every session of the key."""
+        check_session_key(session_key)
+        with self._outage:
+            self._layout.clear(session_key)
+
+    def rework(self, session_id: str) -> str:
+        """Give the session a new id and return it."""
+        old_hash = self._known_hash(session_id)
+        with self._outage:
+            return self.codec.mint(
+                lambda new_id: self._layout.move(old_hash, hash_id(new_id), self._restarted)
+            )
+
+    def touch(self, session_id: str) -> None:
+        """Restart the session's ttl."""
+        id_hash = self._known_hash(session_id)
+        with self._outage:
+            self._layout.change(id_hash, self._restarted)
+
+    def mutate(
+        self, session_id: str, change: Callable[[dict[str, Any]], dict[str, Any] | None]
+    ) -> dict[str, Any]:
+        """Apply a function to the session's data by compare-and-set."""
+        id_hash = self._known_hash(session_id)
+
+        def read() -> str | None:
+            with self._outage:
+                record = self._layout.read(id_hash)
+            return None if record is None else record.data
+
+        def swap(old_text: str, new_text: str) -> bool:
+            def restart_if_unchanged(record: Record) -> Record | None:
+                return self._restarted(record, new_text) if record.data == old_text else None
+
+            with self._outage:
+                return self._layout.change(id_hash, restart_if_unchanged)
+
+        return self.change_data(change, read, swap, self._where(id_hash))
+
+    def purge(self) -> int:
+        """Remove what has expired; with one document, also fold its journal into it."""
+        with self._outage:
+            return self._layout.purge()
+
+    def ping(self) -> None:
+        """Look whether the files can be read."""
+        with self._outage:
+            self._layout.read(hash_id(""))
+
+    def close(self) -> None:
+        """Fold the journal, so that the document alone is the whole truth; close the files."""
+        with self._outage:
+            self._layout.close()
+
+    def __repr__(self) -> str:
+        return f"<JSONSessions in {self._path}>"
+
+    def _open_layout(self, *, fsync: bool, lock_timeout: float) -> Layout:
+        plain_json = self.codec.writes_plain_json
+        if self._path.is_dir() or (not self._path.is_file() and self._path.suffix != ".json"):
+            return DirectoryLayout(
+                self._path,
+                plain_json=plain_json,
+                fsync=fsync,
+                lock_timeout=lock_timeout,
+                clock=self._clock,
+            )
+        return DocumentLayout(
+            self._path,
+            plain_json=plain_json,
+            fsync=fsync,
+            lock_timeout=lock_timeout,
+            clock=self._clock,
+            logger=self.logger,
+        )
+
+    def _known_hash(self, session_id: str) -> str:
+        id_hash = self.codec.lookup_hash(session_id)
+        if id_hash is None:
+            raise JamSessionNotFound
+        return id_hash
+
+    def _restarted(self, record: Record, text: str | None = None) -> Record:
+        """Return a record with its ttl restarted, and with other data if there is any."""
+        expires_at = self.expiry(self._clock(), record.deadline)
+        return record._replace(expires_at=expires_at, data=record.data if text is None else text)
+
+    def _where(self, id_hash: str) -> str:
+        return f"{self._path}, record {id_hash[:12]}..."
+
+
+class _Outage:
+    """Turns the operating system's errors into JamStoreUnavailable; can be entered many times."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if isinstance(error, OSError):
+            where = error.filename or self._path
+            raise JamStoreUnavailable(
+                f"The session store cannot use {where}: {error.strerror}."
+            ) from error
+
+
+def _absolute(json_path: str | os.PathLike[str]) -> Path:
+    if not os.fspath(json_path):
+        raise JamConfigurationError("json_path must not be empty.")
+    # Resolved once: the path holds when the working directory changes, and a link stays a link.
+    return Path(json_path).expanduser().resolve()
