@@ -299,12 +299,14 @@ _WORDS = {
     Path: "a path",
     os.PathLike: "a path",
     dict: "a table",
+    Any: "any value",
 }
 
 
 def _names_an_object(kind: Any) -> bool:
     """Tell whether a text can stand for a value of this type only as an import path."""
-    return get_origin(kind) in (type, Callable) or (isinstance(kind, type) and kind not in _WORDS)
+    known = kind in _WORDS or kind in _COLLECTIONS
+    return get_origin(kind) in (type, Callable) or (isinstance(kind, type) and not known)
 
 
 def _describe(annotation: Any) -> str:
@@ -324,7 +326,7 @@ def _describe_one(kind: Any) -> str:
     elif origin in _COLLECTIONS:
         words = f"a list (each {_describe(arguments[0])})" if arguments else "a list"
     elif origin is type:
-        words = " or ".join(f"a class of {base.__name__}" for base in arguments) or "a class"
+        words = " or ".join(f"a subclass of {base.__name__}" for base in arguments) or "a class"
     elif origin is Callable:
         words = "a function"
     elif _names_an_object(kind):

@@ -57,6 +57,7 @@ class SessionMeta(ABCMeta):
     if not TYPE_CHECKING:  # the constructor's own signature is the one to check
 
         def __call__(cls, *args: Any, **options: Any) -> Any:
+            """Construct a store from options under any of their names."""
             for alias, option in aliases_of(cls).items():
                 if alias in options:
                     if option in options:
@@ -212,7 +213,7 @@ class BaseSession(ABC, metaclass=SessionMeta):
         """Return if the backend answers, else raise `JamStoreUnavailable`. Optional."""
         raise self._lacks("ping")
 
-    def close(self) -> None:  # noqa: B027  (a store may have nothing to release)
+    def close(self) -> None:
         """Release what the store itself opened. May be called again. Optional."""
 
     def __enter__(self) -> Self:

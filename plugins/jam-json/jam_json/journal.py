@@ -1,8 +1,9 @@
 """The journal of the file layout: an append-only file, one JSON object a line.
 
 The first line is `{"jam_journal": 1, "generation": 3, "folded_at": 1764000000.5}`. Each other is
-the outcome of one operation, as the hash of an id and what is so afterwards: `{"del": [<hash>, ...]}`,
-`{"put": {<hash>: <record>}}`, both of them, or `{"touch": {<hash>: <expires_at>}}`.
+the outcome of one operation, as the hash of an id and what is so afterwards:
+`{"del": [<hash>, ...]}`, `{"put": {<hash>: <record>}}`, both of them, or
+`{"touch": {<hash>: <expires_at>}}`.
 A line sets a state and changes none, so that a journal replayed twice gives the same state.
 
 A last line without its newline is what an interrupted write leaves: it was never confirmed, readers

@@ -1,0 +1,51 @@
+"""Running parts of a test in processes of their own."""
+
+import multiprocessing
+import traceback
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection
+from typing import Any
+
+_TIMEOUT = 120.0
+
+
+def run_in_processes(tasks: Sequence[Callable[[], Any]]) -> list[Any]:
+    """Run each task in a forked process, all at once, and return what they return, in order.
+
+    Raises:
+        AssertionError: A task raised, or ended its process, or took longer than two minutes.
+    """
+    context = multiprocessing.get_context("fork")
+    running = []
+    for task in tasks:
+        receiver, sender = context.Pipe(duplex=False)
+        process = context.Process(target=_run, args=(task, sender), daemon=True)
+        process.start()
+        sender.close()
+        running.append((process, receiver))
+    outcomes = [_outcome_of(receiver) for _, receiver in running]
+    for process, _ in running:
+        process.join(_TIMEOUT)
+        process.kill()
+    failures = [text for failed, text in outcomes if failed]
+    assert not failures, "in a process of its own:\n" + "\n".join(failures)
+    return [result for _, result in outcomes]
+
+
+def _run(task: Callable[[], Any], sender: Connection) -> None:
+    try:
+        outcome = (False, task())
+    except BaseException:  # noqa: BLE001  (reported by the parent)
+        outcome = (True, traceback.format_exc())
+    sender.send(outcome)
+    sender.close()
+
+
+def _outcome_of(receiver: Connection) -> tuple[bool, Any]:
+    try:
+        if not receiver.poll(_TIMEOUT):
+            return True, f"no answer within {_TIMEOUT:g} s"
+        outcome: tuple[bool, Any] = receiver.recv()
+    except EOFError:
+        return True, "the process ended without an answer"
+    return outcome
