@@ -20,7 +20,7 @@ def in_threads(tasks: list[Callable[[], object]]) -> list[object]:
         barrier.wait()
         try:
             results[index] = tasks[index]()
-        except Exception as error:  # noqa: BLE001  (compared by the caller)
+        except Exception as error:
             results[index] = error
 
     threads = [threading.Thread(target=run, args=(index,)) for index in range(len(tasks))]

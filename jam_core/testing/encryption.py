@@ -124,7 +124,8 @@ class EncryptionContract(StoreContract):
         self, open_store: StoreFactory, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.delenv("JAM_SESSION_AES_SECRET", raising=False)
-        for nothing in (None, "", b"", [], " , "):
+        empty: tuple[Any, ...] = (None, "", b"", [], " , ")
+        for nothing in empty:
             with pytest.raises(JamSessionEmptyAESKey):
                 open_store(is_session_crypt=True, session_aes_secret=nothing)
 

@@ -35,7 +35,7 @@ def run_in_processes(tasks: Sequence[Callable[[], Any]]) -> list[Any]:
 def _run(task: Callable[[], Any], sender: Connection) -> None:
     try:
         outcome = (False, task())
-    except BaseException:  # noqa: BLE001  (reported by the parent)
+    except BaseException:
         outcome = (True, traceback.format_exc())
     sender.send(outcome)
     sender.close()

@@ -2,9 +2,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jam_core.testing import SessionContract, StoreFactory
-
 from jam_json import JSONSessions
+
+from jam_core.testing import SessionContract, StoreFactory
 
 
 class TestDocument(SessionContract):
