@@ -27,8 +27,8 @@ OPERATIONS = REQUIRED_OPERATIONS + OPTIONAL_OPERATIONS
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
 
-_MUTATE_ATTEMPTS = 64
-_LONGEST_PAUSE = 0.05
+_MUTATE_ATTEMPTS = 256
+_LONGEST_PAUSE = 0.02
 
 
 class SessionOptions(TypedDict, total=False):
@@ -263,7 +263,7 @@ class BaseSession(ABC, metaclass=SessionMeta):
         """
         for attempt in range(_MUTATE_ATTEMPTS):
             if attempt:
-                time.sleep(random.uniform(0, min(_LONGEST_PAUSE, 0.0005 * 2**attempt)))  # noqa: S311
+                time.sleep(random.uniform(0, min(_LONGEST_PAUSE, 0.0005 * 2 ** min(attempt, 10))))  # noqa: S311
             stored = read()
             data = None if stored is None else self.codec.decode(stored, where)
             if stored is None or data is None:

@@ -38,4 +38,10 @@ class SessionContract(
     """The whole contract: inherit it and give one fixture, `store_factory`."""
 
 
-__all__ = ["ManualClock", "SessionContract", "StoreFactory", "run_in_processes"]
+__all__ = [
+    "ConcurrencyContract",
+    "ManualClock",
+    "SessionContract",
+    "StoreFactory",
+    "run_in_processes",
+]

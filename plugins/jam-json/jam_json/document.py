@@ -214,8 +214,10 @@ class DocumentLayout:
                 if journal is None or journal.generation == _STALE:
                     return False
                 _replay(journal, self._table)
-                if os.stat(self._journal_path).st_ino == journal.inode:  # noqa: PTH116
-                    return True
+                status = os.stat(self._journal_path)  # noqa: PTH116
+                if status.st_ino == journal.inode:
+                    # A journal that shrank was restored from elsewhere: what we know is void.
+                    return status.st_size >= journal.position
                 # Replaced, so nothing is appended to it any more: one last look.
                 _replay(journal, self._table)
                 successor = Journal(self._journal_path)

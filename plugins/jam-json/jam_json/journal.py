@@ -139,13 +139,13 @@ class Journal:
 
 
 def _is_entry(entry: Any) -> bool:
-    match entry:
-        case {"del": list(hashes)} if not all(isinstance(id_hash, str) for id_hash in hashes):
-            return False
-        case dict():
-            parts = (entry.get("put", {}), entry.get("touch", {}))
-            times = entry.get("touch", {})
-            return all(isinstance(part, dict) for part in parts) and all(
-                isinstance(time, int | float | None) for time in times.values()
-            )
-    return False
+    if not isinstance(entry, dict):
+        return False
+    delete, put, touch = entry.get("del", []), entry.get("put", {}), entry.get("touch", {})
+    return (
+        isinstance(delete, list)
+        and all(isinstance(id_hash, str) for id_hash in delete)
+        and isinstance(put, dict)
+        and isinstance(touch, dict)
+        and all(isinstance(expires_at, int | float | None) for expires_at in touch.values())
+    )

@@ -12,7 +12,7 @@ import portalocker
 from jam_core import JamStoreUnavailable
 
 _EXCLUSIVE = portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING
-_LONGEST_PAUSE = 0.01
+_LONGEST_PAUSE = 0.001
 
 
 class FileLock:
