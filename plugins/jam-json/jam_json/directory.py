@@ -4,10 +4,10 @@ In the directory:
 
 * `jam.json` marks it as ours.
 * `sessions/<first two of the hash>/<SHA-256 of the id>.json` is a session.
-* `keys/<SHA-256 of the session key>/<SHA-256 of the id>` is an empty file: the key has that
-  session. One without its session is a leftover of an interrupted operation, and harmless.
+* `keys/<first two of the hash>/<SHA-256 of the session key>` lists the key's sessions, one hash a
+  line; a line whose session is gone, or an incomplete one, means nothing.
 * `locks/<number>.lock`: writers to the sessions of a key hold the one that the key's hash selects.
-* `tmp/`: files being written, put into their places by one atomic rename.
+* `tmp/`: files being written; they get their names, whole, in one atomic step.
 
 Readers take no lock. An empty session file is a name that is reserved but not yet a session.
 """
@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
+from typing import TypeVar
 from uuid import uuid4
 
 from jam_core import (
@@ -27,13 +28,26 @@ from jam_core import (
     JamSessionNotFound,
     JamStoreUnavailable,
 )
-from jam_json.files import make_directory, read_file, replace_file, sync_directory
+from jam_json.files import (
+    make_directory,
+    read_file,
+    replace_file,
+    sync_directory,
+    write_all,
+    write_file,
+)
 from jam_json.locking import FileLock
 from jam_json.record import Change, Record, dump_record, load_record
+
+_T = TypeVar("_T")
 
 _MARK = "jam.json"
 _FORMAT = 1
 _LOCKS = 64
+_LINE = 65  # bytes of a line in a key's list: a hash and a newline
+_LONG_LIST = 64  # lines: a shorter list is not worth looking through
+_NEW_FILE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
+_LIST_FILE = os.O_CREAT | os.O_APPEND | os.O_WRONLY | os.O_CLOEXEC
 _ABANDONED_AFTER = 3600.0  # seconds: no write takes as long
 
 
@@ -64,7 +78,7 @@ class DirectoryLayout:
         self._mark = path / _MARK
         self._sessions = f"{path}/sessions"
         self._keys = f"{path}/keys"
-        self._temporary = path / "tmp"
+        self._temporary = f"{path}/tmp"  # noqa: S108  (ours, not the system's)
         self._plain_json = plain_json
         self._fsync = fsync
         self._clock = clock
@@ -87,10 +101,17 @@ class DirectoryLayout:
 
     def add(self, id_hash: str, record: Record) -> bool:
         """Store a new session; return False if the hash is taken."""
+        path = self._session_path(id_hash)
         with self._lock_of(record.session_key):
-            if not self._reserve(id_hash, record.session_key):
+            self._list(id_hash, record.session_key)
+            temporary = self._write_temporary(record)
+            try:
+                self._make(lambda: os.link(temporary, path), path)
+            except FileExistsError:
                 return False
-            self._write(id_hash, record)
+            finally:
+                _remove_file(temporary)
+            self._sync(id_hash)
             return True
 
     def change(self, id_hash: str, change: Change) -> bool:
@@ -115,14 +136,12 @@ class DirectoryLayout:
         session_key = self._live(old_hash).session_key
         with self._lock_of(session_key):
             changed = change(self._live(old_hash))
-            if changed is None or not self._reserve(new_hash, session_key):
+            if changed is None or not self._reserve(new_hash):
                 return False
+            self._list(new_hash, session_key)
             self._write(old_hash, changed)
             os.rename(self._session_path(old_hash), self._session_path(new_hash))  # noqa: PTH104
-            if self._fsync:
-                for id_hash in (old_hash, new_hash):
-                    sync_directory(Path(self._session_path(id_hash)).parent)
-            self._remove_from_key(old_hash, session_key)
+            self._sync(old_hash, new_hash)
             return True
 
     def remove(self, id_hash: str) -> None:
@@ -130,23 +149,20 @@ class DirectoryLayout:
         try:
             record = self.read(id_hash)
         except JamSessionCorrupt:
-            _remove_file(self._session_path(id_hash))
+            self._remove_session(id_hash)
             return
         if record is not None:
             with self._lock_of(record.session_key):
-                self._remove_session(id_hash, record.session_key)
+                self._remove_session(id_hash)
 
     def clear(self, session_key: str) -> None:
         """Remove every session of a key."""
         with self._lock_of(session_key):
-            try:
-                listed = os.listdir(self._key_directory(session_key))  # noqa: PTH208
-            except FileNotFoundError:
-                self._check_that_it_is_there()
-                return
-            for id_hash in listed:
+            for id_hash in self._listed(self._list_path(session_key)):
                 if self._has(session_key, id_hash):
-                    self._remove_session(id_hash, session_key)
+                    self._remove_session(id_hash)
+            _remove_file(self._list_path(session_key))
+            self._check_that_it_is_there()
 
     def purge(self) -> int:
         """Remove what has expired and what interrupted operations left; return how many sessions.
@@ -155,9 +171,10 @@ class DirectoryLayout:
         """
         self._check_that_it_is_there()
         removed = sum(self._remove_if_expired(path) for path in Path(self._sessions).glob("*/*"))
-        for directory in Path(self._keys).iterdir():
-            self._remove_leftovers_of(directory)
-        for path in self._temporary.iterdir():
+        for path in Path(self._keys).glob("*/*"):
+            with self._lock_of_hash(path.name):
+                self._shorten_list(str(path))
+        for path in Path(self._temporary).iterdir():
             self._remove_if_abandoned(path)
         return removed
 
@@ -178,7 +195,7 @@ class DirectoryLayout:
                     f"({', '.join(sorted(others)[:3])}): choose an empty or a new one."
                 )
             mark = [json.dumps({"jam_json_directory": _FORMAT}) + "\n"]
-            replace_file(self._mark, self._mark.with_suffix(".tmp"), mark, fsync=self._fsync)
+            replace_file(str(self._mark), f"{self._mark}.tmp", mark, fsync=self._fsync)
         elif content.strip() != json.dumps({"jam_json_directory": _FORMAT}).encode():
             raise JamSessionCorrupt(f"{self._mark} is damaged, or of a newer version of jam-json.")
         for name in ("sessions", "keys", "locks", "tmp"):
@@ -194,8 +211,9 @@ class DirectoryLayout:
     def _session_path(self, id_hash: str) -> str:
         return f"{self._sessions}/{id_hash[:2]}/{id_hash}.json"
 
-    def _key_directory(self, session_key: str) -> str:
-        return f"{self._keys}/{_hash_key(session_key)}"
+    def _list_path(self, session_key: str) -> str:
+        key_hash = _hash_key(session_key)
+        return f"{self._keys}/{key_hash[:2]}/{key_hash}"
 
     def _lock_of(self, session_key: str) -> FileLock:
         return self._lock_of_hash(_hash_key(session_key))
@@ -225,42 +243,79 @@ class DirectoryLayout:
             raise JamSessionNotFound
         return record
 
-    def _reserve(self, id_hash: str, session_key: str) -> bool:
-        """Make an empty file of the session's name, and the key's; return False if it is taken."""
+    def _write_temporary(self, record: Record) -> str:
+        temporary = f"{self._temporary}/{uuid4().hex}"
+        text = dump_record(record, plain_json=self._plain_json) + "\n"
+        write_file(temporary, [text], fsync=self._fsync)
+        return temporary
+
+    def _write(self, id_hash: str, record: Record) -> None:
+        """Replace a session's file."""
+        os.replace(self._write_temporary(record), self._session_path(id_hash))  # noqa: PTH105
+        self._sync(id_hash)
+
+    def _reserve(self, id_hash: str) -> bool:
+        """Make an empty file of a session's name; return False if the name is taken."""
+        path = self._session_path(id_hash)
         try:
-            self._make_file(self._session_path(id_hash), os.O_EXCL)
+            os.close(self._make(lambda: os.open(path, _NEW_FILE, 0o600), path))
         except FileExistsError:
             return False
-        self._make_file(f"{self._key_directory(session_key)}/{id_hash}", 0)
         return True
 
-    def _make_file(self, path: str, flags: int) -> None:
-        flags |= os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC
+    def _list(self, id_hash: str, session_key: str) -> None:
+        """Add a session that is about to exist to the list of its key."""
+        path = self._list_path(session_key)
+        file = self._make(lambda: os.open(path, _LIST_FILE, 0o600), path)
         try:
-            file = os.open(path, flags, 0o600)
+            size = os.fstat(file).st_size
+            if size % _LINE:  # an interrupted write
+                os.ftruncate(file, size - size % _LINE)
+            write_all(file, f"{id_hash}\n".encode())
+            if self._fsync:
+                os.fsync(file)
+        finally:
+            os.close(file)
+        lines = size // _LINE
+        if lines >= _LONG_LIST and lines & (lines - 1) == 0:  # it has doubled
+            self._shorten_list(path, about_to_exist=id_hash)
+
+    def _listed(self, path: str) -> list[str]:
+        """Return the hashes that a list names."""
+        content = read_file(path) or b""
+        return [line.decode() for line in content.splitlines() if len(line) == _LINE - 1]
+
+    def _shorten_list(self, path: str, about_to_exist: str = "") -> None:
+        """Drop from a list what is gone. Needs the key's lock."""
+        listed = self._listed(path)
+        left = [
+            id_hash
+            for id_hash in listed
+            if id_hash == about_to_exist or Path(self._session_path(id_hash)).exists()
+        ]
+        if not left:
+            _remove_file(path)
+        elif len(left) < len(listed):
+            temporary = f"{self._temporary}/{uuid4().hex}"
+            replace_file(path, temporary, [f"{id_hash}\n" for id_hash in left], fsync=self._fsync)
+
+    def _make(self, make: Callable[[], _T], path: str) -> _T:
+        """Make a file by `make`, after its directory where that is missing."""
+        try:
+            return make()
         except FileNotFoundError:
             self._check_that_it_is_there()
             make_directory(Path(path).parent)
-            file = os.open(path, flags, 0o600)
-        os.close(file)
-        if self._fsync:
-            sync_directory(Path(path).parent)
+            return make()
 
-    def _write(self, id_hash: str, record: Record) -> None:
-        temporary = self._temporary / uuid4().hex
-        text = dump_record(record, plain_json=self._plain_json)
-        replace_file(self._session_path(id_hash), temporary, [text + "\n"], fsync=self._fsync)
-
-    def _remove_session(self, id_hash: str, session_key: str) -> None:
+    def _remove_session(self, id_hash: str) -> None:
         _remove_file(self._session_path(id_hash))
-        if self._fsync:
-            sync_directory(Path(self._session_path(id_hash)).parent)
-        self._remove_from_key(id_hash, session_key)
+        self._sync(id_hash)
 
-    def _remove_from_key(self, id_hash: str, session_key: str) -> None:
-        directory = self._key_directory(session_key)
-        _remove_file(f"{directory}/{id_hash}")
-        _remove_directory_if_empty(directory)
+    def _sync(self, *id_hashes: str) -> None:
+        if self._fsync:
+            for id_hash in id_hashes:
+                sync_directory(Path(self._session_path(id_hash)).parent)
 
     def _has(self, session_key: str, id_hash: str) -> bool:
         """Tell whether a session that is listed under a key is the key's, or damaged."""
@@ -284,15 +339,8 @@ class DirectoryLayout:
             record = self._read_record(path.stem)
             if record is None or not record.expired(self._clock()):
                 return False
-            self._remove_session(path.stem, record.session_key)
+            self._remove_session(path.stem)
             return True
-
-    def _remove_leftovers_of(self, directory: Path) -> None:
-        with self._lock_of_hash(directory.name):
-            for marker in directory.iterdir():
-                if not Path(self._session_path(marker.name)).exists():
-                    _remove_file(str(marker))
-            _remove_directory_if_empty(str(directory))
 
     def _remove_if_abandoned(self, path: Path) -> None:
         try:
@@ -315,8 +363,3 @@ def _may_be_beside_us(path: Path) -> bool:
 def _remove_file(path: str) -> None:
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)  # noqa: PTH108  (Path.unlink is slower; a hot path)
-
-
-def _remove_directory_if_empty(path: str) -> None:
-    with contextlib.suppress(OSError):
-        os.rmdir(path)  # noqa: PTH106  (as above)

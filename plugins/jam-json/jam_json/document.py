@@ -330,8 +330,8 @@ class DocumentLayout:
     def _write_document(self, table: SessionTable, generation: int) -> None:
         # Always to the disk: a power cut must not take sessions that were safe before the fold.
         replace_file(
-            self._path,
-            self._path.with_name(self._path.name + ".tmp"),
+            str(self._path),
+            f"{self._path}.tmp",
             _dump_document(table, generation, plain_json=self._plain_json),
             fsync=True,
         )

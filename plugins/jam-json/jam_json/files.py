@@ -40,34 +40,43 @@ def write_all(file: int, data: bytes | bytearray) -> None:
             written += os.write(file, rest)
 
 
-def replace_file(path: str | Path, temporary: Path, parts: Iterable[str], *, fsync: bool) -> None:
+def write_file(path: str, parts: Iterable[str], *, fsync: bool) -> None:
+    """Write a new file; a failure leaves none.
+
+    Args:
+        path: The file.
+        parts: What to write.
+        fsync: Whether its content has to survive a power cut.
+    """
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        buffer = bytearray()
+        for part in parts:
+            buffer += part.encode()
+            if len(buffer) >= _CHUNK:
+                write_all(file, buffer)
+                buffer.clear()
+        write_all(file, buffer)
+        if fsync:
+            os.fsync(file)
+    except BaseException:
+        Path(path).unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(file)
+
+
+def replace_file(path: str, temporary: str, parts: Iterable[str], *, fsync: bool) -> None:
     """Write a file whole or not at all: a reader sees the old one or the new one.
 
     Args:
         path: The file.
         temporary: Where to write first; in the same file system.
         parts: What to write.
-        fsync: Whether it has to survive a power cut, too.
+        fsync: Whether it has to survive a power cut.
     """
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-    file = os.open(temporary, flags, 0o600)
-    try:
-        try:
-            buffer = bytearray()
-            for part in parts:
-                buffer += part.encode()
-                if len(buffer) >= _CHUNK:
-                    write_all(file, buffer)
-                    buffer.clear()
-            write_all(file, buffer)
-            if fsync:
-                os.fsync(file)
-        finally:
-            os.close(file)
-        os.replace(temporary, path)  # noqa: PTH105  (Path.replace is slower on a hot path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
+    write_file(temporary, parts, fsync=fsync)
+    os.replace(temporary, path)  # noqa: PTH105  (Path.replace is slower; a hot path)
     if fsync:
         sync_directory(Path(path).parent)
 

@@ -54,8 +54,7 @@ class Journal:
     def begin(cls, path: Path, generation: int, folded_at: float | None) -> "Journal":
         """Put a new, empty journal in the place of what is there, and open it."""
         header = {"jam_journal": _FORMAT, "generation": generation, "folded_at": folded_at}
-        temporary = path.with_name(path.name + ".tmp")
-        replace_file(path, temporary, [json.dumps(header) + "\n"], fsync=True)
+        replace_file(str(path), f"{path}.tmp", [json.dumps(header) + "\n"], fsync=True)
         return cls(path)
 
     def __del__(self) -> None:

@@ -250,6 +250,23 @@ def test_purge_of_a_directory_removes_what_interrupted_operations_left(
     assert store.purge() == 0
     assert not abandoned.exists()
     assert in_progress.exists()
-    assert len(list((path / "keys").iterdir())) == 1
+    assert len(list((path / "keys").rglob("*/*"))) == 1
     assert store.get(kept) == {"n": 1}
     assert store.get(gone) is None
+
+
+def test_the_list_of_a_key_stays_short_and_complete(tmp_path: Path, open_store: Opener) -> None:
+    store = open_store(tmp_path / "sessions")
+    living: list[str] = []
+    for _ in range(300):
+        living.append(store.create("ann", {}))
+        if len(living) > 10:
+            store.delete(living.pop(0))
+    (listing,) = (tmp_path / "sessions" / "keys").rglob("*/*")
+    assert len(listing.read_text().splitlines()) < 200
+    with listing.open("a") as file:
+        file.write("torn")
+    living += [store.create("ann", {}), store.rework(living.pop())]
+    assert all(store.get(session_id) == {} for session_id in living)
+    store.clear("ann")
+    assert all(store.get(session_id) is None for session_id in living)
