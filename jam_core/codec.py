@@ -4,10 +4,13 @@ An encrypted id or value is ``J$_`` followed by a Fernet token
 (https://github.com/fernet/spec/blob/master/Spec.md).
 """
 
+import base64
 import hashlib
 import os
+import reprlib
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
 from jam_core.encoders import BaseEncoder, JsonEncoder
@@ -24,7 +27,9 @@ if TYPE_CHECKING:
 
 SECRET_VARIABLE = "JAM_SESSION_AES_SECRET"  # noqa: S105  (a variable's name)
 _SEAL = "J$_"
+_KEY_LENGTH = 44  # 32 bytes in base64
 _MINT_ATTEMPTS = 100
+_LONGEST_PATH = 32
 
 
 def uuid4_id() -> str:
@@ -116,11 +121,15 @@ class SessionCodec:
 
     def open_id(self, session_id: object) -> str | None:
         """Return the id as it was minted, or None if it is no string, or forged."""
-        return self._unseal(session_id) if isinstance(session_id, str) else None
+        if not isinstance(session_id, str):
+            return None
+        if self._cipher is not None and not _is_canonical(session_id[len(_SEAL) :]):
+            return None
+        return self._unseal(session_id)
 
     def lookup_hash(self, session_id: object) -> str | None:
         """Return `hash_id` of an id somebody presents, or None if it is no string, or forged."""
-        if not isinstance(session_id, str) or self._unseal(session_id) is None:
+        if not isinstance(session_id, str) or self.open_id(session_id) is None:
             return None
         return hash_id(session_id)
 
@@ -203,34 +212,30 @@ def _cipher(keys: Sequence[bytes]) -> "MultiFernet":
 
     ring = []
     for number, key in enumerate(keys, start=1):
-        try:
-            ring.append(Fernet(key))
-        except ValueError:
-            which = f"Key {number} of {len(keys)} in session_aes_secret"
+        with suppress(ValueError):
+            if len(key) == _KEY_LENGTH:
+                ring.append(Fernet(key))
+        if len(ring) < number:
             raise JamSessionInvalidAESKey(
-                f"{which} is not 32 url-safe base64-encoded bytes. "
-                "Make one with jam.utils.generate_aes_key()."
-            ) from None
+                f"Key {number} of {len(keys)} in session_aes_secret, or in the environment "
+                f"variable {SECRET_VARIABLE}, is not 32 url-safe base64-encoded bytes. Make one "
+                "with jam.utils.generate_aes_key(); put a comma between several."
+            )
     return MultiFernet(ring)
+
+
+def _is_canonical(token: str) -> bool:
+    """Tell whether a token is spelled as it was issued: base64 has many spellings of one."""
+    try:
+        return base64.urlsafe_b64encode(base64.urlsafe_b64decode(token)).decode() == token
+    except ValueError:
+        return False
 
 
 def _unwritable(
     serializer: BaseEncoder | type[BaseEncoder], data: dict[str, Any], error: Exception
 ) -> str:
     """Say which value of `data` the serializer refused."""
-    path, value = _offender(serializer, data)
-    fault = f"is of type {type(value).__name__}"
-    if isinstance(value, dict):
-        odd_key = next((key for key in value if not isinstance(key, str)), None)
-        fault = "is nested too deeply" if odd_key is None else f"has a {type(odd_key).__name__} key"
-    return (
-        f"Session data cannot be written as JSON: data{path} {fault} ({type(error).__name__}). "
-        "Nothing was stored."
-    )
-
-
-def _offender(serializer: BaseEncoder | type[BaseEncoder], data: dict[str, Any]) -> tuple[str, Any]:
-    """Walk down to the innermost value that cannot be written; return its path and itself."""
 
     def refused(value: object) -> bool:
         try:
@@ -239,20 +244,41 @@ def _offender(serializer: BaseEncoder | type[BaseEncoder], data: dict[str, Any])
             return True
         return False
 
-    path, value = "", data
+    return (
+        f"Session data cannot be written as JSON: {_offender(data, refused)} "
+        f"({type(error).__name__}). Nothing was stored."
+    )
+
+
+def _offender(data: dict[str, Any], refused: Callable[[object], bool]) -> str:
+    """Walk down to the innermost value that is refused; say where it is and what is wrong."""
+    place, value = "data", cast(Any, data)
     ancestors: set[int] = set()
-    while id(value) not in ancestors:
+    while len(ancestors) < _LONGEST_PATH:
+        if id(value) in ancestors:
+            return f"{place} contains itself"
         ancestors.add(id(value))
         children: Any = ()
         if isinstance(value, dict):
             children = value.items()
         elif isinstance(value, list | tuple):
             children = enumerate(value)
-        step = next((pair for pair in children if refused(pair[1])), None)
+        step = next((child for child in children if refused(child[1])), None)
         if step is None:
-            break
-        path, value = f"{path}[{step[0]!r}]", step[1]
-    return path, value
+            keys = value if isinstance(value, dict) else ()
+            bad_keys = [key for key in keys if refused({key: None})]
+            flaw = f"has a key that {_flaw(bad_keys[0])}" if bad_keys else _flaw(value)
+            return f"{place} {flaw}"
+        place, value = f"{place}[{reprlib.repr(step[0])}]", step[1]
+    return f"{place} is nested too deeply, or holds what is no JSON"
+
+
+def _flaw(value: object) -> str:
+    if isinstance(value, float):
+        return "is no finite number"
+    if isinstance(value, str):
+        return "is no valid Unicode text"
+    return f"is of type {type(value).__name__}"
 
 
 def _undecodable(text: str, where: str) -> str:

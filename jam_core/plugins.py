@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pluggy
@@ -48,11 +49,12 @@ class InstalledPlugin(NamedTuple):
         Raises:
             JamPluginLoadError: It fails to import.
         """
+        from importlib.metadata import EntryPoint
+
         try:
-            return import_object(self.value)
-        except JamPluginLoadError as error:
-            cause = error.__cause__ or error
-            raise import_failure(f"Plugin {self}", cause) from cause
+            return EntryPoint(self.name, self.value, group="").load()
+        except (Exception, SystemExit) as error:
+            raise import_failure(f"Plugin {self}", error) from error
 
 
 def installed_stores() -> list[InstalledPlugin]:
@@ -86,7 +88,12 @@ def find_store(
     if isinstance(session_type, type):
         return _checked(session_type, f"The class {session_type.__qualname__}")
     if not isinstance(session_type, str) or not session_type:
-        raise JamConfigurationError(f"session_type is not set. {_available(installed_stores())}")
+        fault = (
+            "must be the name of an installed store, an import path, a class, or a ready store"
+            if session_type
+            else "is not set"
+        )
+        raise JamConfigurationError(f"session_type {fault}. {_available(installed_stores())}")
     if session_type == "custom":
         if not isinstance(custom_module, str) or not custom_module:
             raise JamConfigurationError(
@@ -109,15 +116,7 @@ def find_wrapper(name: str) -> object:
         JamPluginLoadError: It fails to import, or to instantiate.
     """
     plugin = _the_one_named(name, installed_wrappers(), "plugin")
-    found = plugin.load()
-    if not isinstance(found, type):
-        return found
-    try:
-        return found()
-    except Exception as error:
-        raise JamPluginLoadError(
-            f"Plugin {plugin} cannot be instantiated: {type(error).__name__}."
-        ) from error
+    return _instance(plugin.load(), f"Plugin {plugin}")
 
 
 def hook_relay(store: BaseSession, wrappers: Sequence[object]) -> pluggy.HookRelay:
@@ -125,22 +124,29 @@ def hook_relay(store: BaseSession, wrappers: Sequence[object]) -> pluggy.HookRel
 
     Args:
         store: The one store that answers.
-        wrappers: The wrapping plugins, the outermost first.
+        wrappers: The wrapping plugins, the outermost first; a class is instantiated.
 
     Raises:
         JamPluginLoadError: A plugin implements what is no hook, with other parameters than the
             hook has, or not as a wrapper.
     """
+    instances = [_instance(wrapper, _name_of(wrapper)) for wrapper in wrappers]
     manager = _PluginManager(PROJECT)
     manager.add_hookspecs(BaseSession)
-    for plugin in (store, *reversed(wrappers)):
+    for plugin in (store, *reversed(instances)):
         name = _name_of(plugin)
+        if manager.is_registered(plugin):
+            raise JamPluginLoadError(f"{name} is given twice.")
         try:
             manager.register(plugin)
             manager.check_pending()
-        except (pluggy.PluginValidationError, ValueError) as error:
-            reason = " ".join(str(error).split())
-            raise JamPluginLoadError(f"{name} does not fit the hooks of jam: {reason}") from error
+        except pluggy.PluginValidationError as error:
+            reason = str(error).removeprefix(f"Plugin {manager.get_canonical_name(plugin)!r} for ")
+            reason = " ".join(reason.replace(f" in plugin {plugin!r}", "").split())
+            raise JamPluginLoadError(
+                f"{name} does not fit the hooks of jam: {reason}. "
+                "The hooks and their parameters are the methods of jam_core.BaseSession."
+            ) from error
         if not manager.get_hookcallers(plugin):
             raise JamPluginLoadError(
                 f"{name} implements no hook of jam: mark its methods with "
@@ -183,9 +189,23 @@ def _check_that_only_the_store_answers(hooks: pluggy.HookRelay, store: BaseSessi
                 )
 
 
+def _instance(plugin: object, what: str) -> object:
+    """Return a wrapping plugin, instantiated if it is a class."""
+    if not isinstance(plugin, type):
+        return plugin
+    try:
+        return plugin()
+    except Exception as error:
+        raise JamPluginLoadError(
+            f"{what} cannot be instantiated: {type(error).__name__}, the cause of this error."
+        ) from error
+
+
 def _name_of(plugin: object) -> str:
-    name = getattr(plugin, "__name__", None) or type(plugin).__qualname__
-    return f"Plugin {name}"
+    if isinstance(plugin, ModuleType):
+        return f"Plugin {plugin.__name__}"
+    kind = plugin if isinstance(plugin, type) else type(plugin)
+    return f"Plugin {kind.__module__}.{kind.__qualname__}"
 
 
 def _installed(group: str) -> list[InstalledPlugin]:

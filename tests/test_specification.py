@@ -24,49 +24,31 @@ def test_usage(capsys: pytest.CaptureFixture[str]) -> None:
     jam = Jam(config="config.toml")
 
     # Create session
-    session_id = jam.session_create(
-        session_key="user1",
-        data={
-            "role": "admin"
-        }
-    )
+    session_id = jam.session_create(session_key="user1", data={"role": "admin"})
     print(session_id)
     assert str(UUID(session_id)) == session_id == capsys.readouterr().out.strip()
 
     # Get session data
-    data = jam.session_get(
-        session_id=session_id
-    )
+    data = jam.session_get(session_id=session_id)
     print(data)
     assert capsys.readouterr().out == "{'role': 'admin'}\n"
 
     # Update session data
-    jam.session_update(
-        session_id=session_id,
-        data={
-            "role": "banned"
-        }
-    )
+    jam.session_update(session_id=session_id, data={"role": "banned"})
     assert jam.session_get(session_id=session_id) == {"role": "banned"}
 
     # Session rework
-    new_session_id = jam.session_rework(
-        old_session_id=session_id
-    )
+    new_session_id = jam.session_rework(old_session_id=session_id)
     assert jam.session_get(session_id) is None
     assert jam.session_get(new_session_id) == {"role": "banned"}
 
     # Delete session
-    jam.session_delete(
-        session_id=new_session_id
-    )
+    jam.session_delete(session_id=new_session_id)
     assert jam.session_get(new_session_id) is None
 
     # Clear all user sessions
     session_ids = [jam.session_create("user1", {}), jam.session_create("user1", {})]
-    jam.session_clear(
-        session_key="user1"
-    )
+    jam.session_clear(session_key="user1")
     assert [jam.session_get(session_id) for session_id in session_ids] == [None, None]
     jam.close()
 
@@ -79,13 +61,7 @@ def test_use_out_of_instance(capsys: pytest.CaptureFixture[str]) -> None:
     )
 
     # Create session
-    session_id = session.create(
-        session_key="user1",
-        data={
-            "name": "John",
-            "age": 30
-        }
-    )
+    session_id = session.create(session_key="user1", data={"name": "John", "age": 30})
     print(session_id)
     assert str(UUID(session_id)) == session_id == capsys.readouterr().out.strip()
 
@@ -95,13 +71,7 @@ def test_use_out_of_instance(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == "{'name': 'John', 'age': 30}\n"
 
     # Update session
-    session.update(
-        session_id=session_id,
-        data={
-            "name": "John",
-            "age": 31
-        }
-    )
+    session.update(session_id=session_id, data={"name": "John", "age": 31})
     assert session.get(session_id) == {"name": "John", "age": 31}
 
     # Session rework

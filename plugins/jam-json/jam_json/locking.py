@@ -1,5 +1,6 @@
 """A lock that excludes other threads and other processes."""
 
+import fcntl
 import os
 import time
 import weakref
@@ -7,11 +8,8 @@ from pathlib import Path
 from threading import Lock
 from types import TracebackType
 
-import portalocker
-
 from jam_core import JamStoreUnavailable
 
-_EXCLUSIVE = portalocker.LockFlags.EXCLUSIVE | portalocker.LockFlags.NON_BLOCKING
 _LONGEST_PAUSE = 0.001
 
 
@@ -48,7 +46,7 @@ class FileLock:
     ) -> None:
         try:
             if self._file is not None:
-                portalocker.unlock(self._file)
+                fcntl.flock(self._file, fcntl.LOCK_UN)
         finally:
             self._thread_lock.release()
 
@@ -76,12 +74,10 @@ class FileLock:
         pause = 0.0001
         while True:
             try:
-                portalocker.lock(self._file, _EXCLUSIVE)
-            except portalocker.AlreadyLocked:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
                 if time.monotonic() >= give_up_at:
                     raise self._busy() from None
-            except portalocker.LockException as error:
-                raise JamStoreUnavailable(f"{self._path} cannot be locked.") from error
             else:
                 if os.fstat(self._file).st_nlink:
                     return
