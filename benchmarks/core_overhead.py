@@ -1,6 +1,6 @@
 """What the core costs: importing it, and calling a store through the hook relay.
 
-    python benchmarks/core_overhead.py
+python benchmarks/core_overhead.py
 """
 
 import statistics
@@ -34,19 +34,21 @@ def main() -> None:
     pluggy = import_ms("import pluggy")
     for statement in ("import jam", "from jam import Jam"):
         cost = import_ms(statement)
-        print(f"{statement:<22} {cost:6.1f} ms; import pluggy {pluggy:6.1f} ms ({cost / pluggy:.2f} x)")
+        print(f"{statement:<22} {cost:6.1f} ms = {cost / pluggy:.2f} x import pluggy")
     with tempfile.TemporaryDirectory() as directory:
         path = str(Path(directory, "sessions.json"))
-        ready = f"from jam import Jam; Jam({{'session': {{'session_type': 'json', 'json_path': {path!r}}}}})"
-        print(f"ready with JSON store  {import_ms(ready):6.1f} ms")
-        with Jam({"session": {"session_type": "json", "json_path": path}}) as jam:
+        settings = {"session": {"session_type": "json", "json_path": path}}
+        ready = import_ms(f"from jam import Jam; Jam({settings!r})")
+        print(f"ready with JSON store  {ready:6.1f} ms")
+        with Jam(settings) as jam:
             session_id = jam.session_create("ann", {"role": "admin"})
             pairs = [
                 (get_us(jam.session_get, session_id), get_us(jam.store.get, session_id))
                 for _ in range(30)
             ]
     relayed, direct = (statistics.median(side) for side in zip(*pairs, strict=True))
-    print(f"Jam.session_get {relayed:.2f} us, store.get {direct:.2f} us: {relayed - direct:.2f} us more")
+    more = relayed - direct
+    print(f"Jam.session_get {relayed:.2f} us, store.get {direct:.2f} us: {more:.2f} us more")
 
 
 if __name__ == "__main__":

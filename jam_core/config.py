@@ -59,7 +59,7 @@ def read_configuration(
         JamConfigurationError: There is no configuration, the file cannot be read or parsed, or
             it has no table at the pointer.
     """
-    if config is None:
+    if config is None or config == "":
         config = os.environ.get(CONFIG_VARIABLE) or _no_configuration()
     if isinstance(config, Mapping):
         source = "the configuration dict"

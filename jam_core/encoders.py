@@ -24,7 +24,10 @@ _encode = json.JSONEncoder(allow_nan=False).encode
 
 
 class JsonEncoder(BaseEncoder):
-    """The standard library's JSON, in the form of `json.dumps`; NaN and infinity are refused."""
+    """The standard library's JSON, in the form of `json.dumps`; NaN and infinity are refused.
+
+    As everywhere in JSON, a tuple comes back as a list, and a key that is a number as a string.
+    """
 
     @classmethod
     def dumps(cls, var: dict[str, Any]) -> bytes:
@@ -39,7 +42,11 @@ class JsonEncoder(BaseEncoder):
 
 
 class MsgspecJsonEncoder(BaseEncoder):
-    """JSON by msgspec: faster, and strict about types. Needs `pip install 'jam-core[msgspec]'`."""
+    """JSON by msgspec: faster. Needs `pip install 'jam-core[msgspec]'`.
+
+    It writes more than JSON knows: dates, UUIDs and bytes come back as strings, sets as lists, and
+    NaN as None.
+    """
 
     @classmethod
     def dumps(cls, var: dict[str, Any]) -> bytes:

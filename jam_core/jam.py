@@ -16,8 +16,8 @@ class Jam:
         config: The path of a TOML, YAML or JSON file, or a dict. Default: the path in the
             environment variable JAM_CONFIG.
         pointer: The dotted path of Jam's table in the file.
-        plugins: Wrapping plugins, outside of those that the configuration names; the first is
-            the outermost.
+        plugins: Wrapping plugins, or names of installed ones, outside of those that the
+            configuration names; the first is the outermost.
 
     Attributes:
         store: The store itself.

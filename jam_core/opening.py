@@ -24,11 +24,20 @@ def open_store(
     configuration = read_configuration(config, pointer)
     problems = [*configuration.problems, *_unknown_settings(configuration)]
     store, options = _choose_store(configuration, problems)
-    wrappers = [*plugins, *_named_wrappers(configuration, problems)]
+    wrappers = [
+        *(find_wrapper(plugin) if isinstance(plugin, str) else plugin for plugin in plugins),
+        *_named_wrappers(configuration, problems),
+    ]
     if store is None or problems:
         raise _all_in_one(configuration.source, problems)
-    opened = store if isinstance(store, BaseSession) else _build(store, options, configuration)
-    return opened, hook_relay(opened, wrappers)
+    if isinstance(store, BaseSession):
+        return store, hook_relay(store, wrappers)
+    opened = _build(store, options, configuration)
+    try:
+        return opened, hook_relay(opened, wrappers)
+    except JamError:
+        opened.close()
+        raise
 
 
 def _unknown_settings(configuration: Configuration) -> list[JamConfigurationError]:
@@ -95,8 +104,8 @@ def _named_wrappers(
 def _all_in_one(source: str, problems: list[JamConfigurationError]) -> JamConfigurationError:
     if len(problems) == 1:
         return problems[0]
-    texts = [problem.message.removeprefix(f"{source}: ") for problem in problems]
-    listed = "".join(f"\n  - {text}" for text in texts)
+    texts = [problem.message for problem in problems]
+    listed = "".join("\n  - " + text.removeprefix(f"{source}: ") for text in texts)
     error = JamConfigurationError(f"{source}: {len(problems)} problems:{listed}", texts)
     error.__cause__ = next((one.__cause__ for one in problems if one.__cause__), None)
     return error

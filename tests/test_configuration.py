@@ -519,7 +519,7 @@ def test_everything_that_is_wrong_with_a_file_is_said_at_once(
     for text in expected:
         assert [text in problem for problem in error.problems].count(True) == 1, text
     assert error.message.count(str(path)) == 1
-    assert all(problem in error.message for problem in error.problems)
+    assert all(problem.startswith(f"{path}: ") for problem in error.problems)
 
 
 def test_a_single_problem_is_the_message_itself() -> None:

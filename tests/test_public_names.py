@@ -120,8 +120,8 @@ def test_the_path_of_a_store_whose_driver_is_missing_names_the_driver(
     for name in [name for name in sys.modules if name.startswith("jam_json")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.delitem(sys.modules, "jam.sessions.json")
-    monkeypatch.setitem(sys.modules, "portalocker", None)
-    with pytest.raises(ModuleNotFoundError, match="portalocker"):
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    with pytest.raises(ModuleNotFoundError, match="fcntl"):
         importlib.import_module("jam.sessions.json")
 
 
