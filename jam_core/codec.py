@@ -29,6 +29,7 @@ SECRET_VARIABLE = "JAM_SESSION_AES_SECRET"  # noqa: S105  (a variable's name)
 _SEAL = "J$_"
 _KEY_LENGTH = 44  # 32 bytes in base64
 _MINT_ATTEMPTS = 100
+_DEEPEST = 256
 _LONGEST_PATH = 32
 
 
@@ -72,6 +73,7 @@ class SessionCodec:
         keys: Fernet keys, newest first; the first encrypts, all decrypt. None: no encryption.
 
     Raises:
+        JamConfigurationError: The serializer does not work.
         JamSessionInvalidAESKey: A key is not 32 url-safe base64-encoded bytes.
     """
 
@@ -83,6 +85,7 @@ class SessionCodec:
     ) -> None:
         self._id_factory = id_factory
         self._serializer = serializer
+        _try_serializer(serializer)
         self._cipher: MultiFernet | None = None
         if keys is not None:
             from cryptography.fernet import InvalidToken
@@ -144,8 +147,15 @@ class SessionCodec:
         try:
             text = self._serializer.dumps(data).decode()
         except Exception as error:
-            raise JamSessionDataError(_unwritable(self._serializer, data, error)) from error
-        return self._seal(text)
+            failure = type(error).__name__
+        else:
+            if _may_be_deep(text) and _is_deep(data):
+                raise JamSessionDataError(
+                    f"Session data is nested more than {_DEEPEST} levels deep. Nothing was stored."
+                )
+            return self._seal(text)
+        # Not chained: the serializer's own error may hold the data.
+        raise JamSessionDataError(_unwritable(self._serializer, data, failure))
 
     def decode(self, text: str, where: str) -> dict[str, Any] | None:
         """Return the data that `encode` made `text` of, or None if it is forged.
@@ -161,12 +171,17 @@ class SessionCodec:
         if plain is None:
             return None
         try:
-            data = self._serializer.loads(plain)
+            data: object = self._serializer.loads(plain)
         except Exception as error:
-            raise JamSessionCorrupt(_undecodable(plain, where)) from error
-        if not isinstance(data, dict):
-            raise JamSessionCorrupt(f"{where} holds no JSON object. It was left as it is.")
-        return data
+            if isinstance(error, RecursionError) and not _may_be_deep(plain):
+                raise  # the caller's stack is full, the record is well
+            fault = _undecodable(plain, where)
+        else:
+            if isinstance(data, dict):
+                return data
+            fault = f"{where} holds no JSON object. It was left as it is."
+        # Not chained: the serializer's own error may hold the data.
+        raise JamSessionCorrupt(fault)
 
     def _seal(self, text: str) -> str:
         if self._cipher is None:
@@ -196,15 +211,45 @@ def read_keys(secret: bytes | str | Sequence[bytes | str] | None) -> list[bytes]
     if secret is None:
         secret = os.environ.get(SECRET_VARIABLE, "")
     parts = [secret] if isinstance(secret, bytes | str) else secret
-    keys = [
-        key.strip()
-        for part in parts
-        for key in (part.encode() if isinstance(part, str) else part).split(b",")
-        if key.strip()
-    ]
+    keys = [key.strip() for part in parts for key in _bytes_of(part).split(b",") if key.strip()]
     if not keys:
         raise JamSessionEmptyAESKey
     return keys
+
+
+def _bytes_of(key: bytes | str) -> bytes:
+    # The environment may hold any bytes: that a key is none must not be said with the key.
+    return key.encode("utf-8", "surrogateescape") if isinstance(key, str) else key
+
+
+def _try_serializer(serializer: BaseEncoder | type[BaseEncoder]) -> None:
+    """Find out at the start whether a serializer works at all."""
+    try:
+        serializer.dumps({}).decode()
+    except Exception as error:
+        raise JamConfigurationError(
+            f"The serializer does not work: {type(error).__name__}: {error}. It must be a "
+            "subclass of jam_core.BaseEncoder, or an instance of one, that writes UTF-8 text."
+        ) from error
+
+
+def _may_be_deep(text: str) -> bool:
+    return text.count("{") + text.count("[") > _DEEPEST
+
+
+def _is_deep(value: object) -> bool:
+    """Tell whether data is nested deeper than every reader's stack is sure to allow."""
+    level: list[object] = [value]
+    for _ in range(_DEEPEST):
+        level = [
+            child
+            for parent in level
+            for child in (parent.values() if isinstance(parent, dict) else cast(Any, parent))
+            if isinstance(child, dict | list | tuple)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def _cipher(keys: Sequence[bytes]) -> "MultiFernet":
@@ -233,7 +278,7 @@ def _is_canonical(token: str) -> bool:
 
 
 def _unwritable(
-    serializer: BaseEncoder | type[BaseEncoder], data: dict[str, Any], error: Exception
+    serializer: BaseEncoder | type[BaseEncoder], data: dict[str, Any], failure: str
 ) -> str:
     """Say which value of `data` the serializer refused."""
 
@@ -246,7 +291,7 @@ def _unwritable(
 
     return (
         f"Session data cannot be written as JSON: {_offender(data, refused)} "
-        f"({type(error).__name__}). Nothing was stored."
+        f"({failure}). Nothing was stored."
     )
 
 

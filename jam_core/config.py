@@ -61,6 +61,10 @@ def read_configuration(
     """
     if config is None or config == "":
         config = os.environ.get(CONFIG_VARIABLE) or _no_configuration()
+    if not isinstance(config, str | os.PathLike | Mapping):
+        raise JamConfigurationError(
+            f"config must be a file's path or a dict, not {type(config).__name__}."
+        )
     if isinstance(config, Mapping):
         source = "the configuration dict"
         table = _table_at(config, pointer) if _wraps(config, pointer) else config

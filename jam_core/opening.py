@@ -21,6 +21,8 @@ def open_store(
     plugins: Sequence[object],
 ) -> tuple[BaseSession, HookRelay]:
     """Open the store that a configuration chooses; parameters and errors are those of `Jam`."""
+    if not isinstance(plugins, list | tuple):
+        raise JamConfigurationError("plugins must be a list of wrapping plugins, or their names.")
     configuration = read_configuration(config, pointer)
     problems = [*configuration.problems, *_unknown_settings(configuration)]
     store, options = _choose_store(configuration, problems)

@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import re
 import types
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -16,6 +17,8 @@ from jam_core.session import BaseSession, aliases_of
 _TRUE = ("true", "yes", "on", "1")
 _FALSE = ("false", "no", "off", "0")
 _NONE = ("none", "null")
+# Anything else is not imported, and not repeated in a message: it may be a secret.
+_IMPORT_PATH = re.compile(r"(?=.*[.:])[\w.]*(:[\w.]*)?")
 _MISSING = inspect.Parameter.empty
 
 
@@ -95,7 +98,7 @@ def bind_options(
     arguments: dict[str, Any] = {}
     problems: list[JamConfigurationError] = []
     given_as: dict[str, str] = {}
-    for key, value in given.items():
+    for key, value in ((str(key), value) for key, value in given.items()):
         name = aliases.get(key, key)
         if name not in options:
             problems.append(problem(key, _unknown(key, [*options, *aliases], store)))
@@ -141,7 +144,7 @@ def import_object(path: str) -> Any:
         try:
             found = getattr(found, attribute)
         except AttributeError as error:
-            names = [known for known in vars(found) if not known.startswith("_")]
+            names = [known for known in dir(found) if not known.startswith("_")]
             raise JamPluginLoadError(
                 f"{path!r}: {getattr(found, '__name__', module_name)} has no {attribute!r}."
                 f"{close_match(attribute, names)}"
@@ -242,7 +245,7 @@ def _parse(value: Any, kind: Any) -> Any:
         raise TypeError
     if origin in _READERS:
         return _READERS[origin](value)
-    if _names_an_object(kind):
+    if _names_an_object(kind) and _IMPORT_PATH.fullmatch(value.strip()):
         found = import_object(value.strip())
         if _fits(found, kind):
             return found

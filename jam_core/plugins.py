@@ -138,10 +138,10 @@ def hook_relay(store: BaseSession, wrappers: Sequence[object]) -> pluggy.HookRel
         if manager.is_registered(plugin):
             raise JamPluginLoadError(f"{name} is given twice.")
         try:
-            manager.register(plugin)
+            manager.register(plugin, name=f"{name} {id(plugin)}")
             manager.check_pending()
         except pluggy.PluginValidationError as error:
-            reason = str(error).removeprefix(f"Plugin {manager.get_canonical_name(plugin)!r} for ")
+            reason = str(error).removeprefix(f"Plugin {f'{name} {id(plugin)}'!r} for ")
             reason = " ".join(reason.replace(f" in plugin {plugin!r}", "").split())
             raise JamPluginLoadError(
                 f"{name} does not fit the hooks of jam: {reason}. "
@@ -211,7 +211,12 @@ def _name_of(plugin: object) -> str:
 def _installed(group: str) -> list[InstalledPlugin]:
     from importlib.metadata import entry_points
 
-    return sorted(_described(entry_point) for entry_point in entry_points(group=group))
+    # An interrupted installation can leave a distribution's metadata twice.
+    by_place = {
+        (plugin.name, plugin.value): plugin
+        for plugin in sorted(_described(entry_point) for entry_point in entry_points(group=group))
+    }
+    return list(by_place.values())
 
 
 def _described(entry_point: "EntryPoint") -> InstalledPlugin:
@@ -219,8 +224,8 @@ def _described(entry_point: "EntryPoint") -> InstalledPlugin:
     return InstalledPlugin(
         entry_point.name,
         entry_point.value,
-        distribution.name if distribution else "unknown distribution",
-        distribution.version if distribution else "unknown version",
+        (distribution and distribution.name) or "unknown distribution",
+        (distribution and distribution.version) or "unknown version",
     )
 
 

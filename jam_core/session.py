@@ -27,6 +27,7 @@ OPERATIONS = REQUIRED_OPERATIONS + OPTIONAL_OPERATIONS
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
 
+_LONGEST_LIFE = 10_000_000_000  # seconds, about 317 years
 _MUTATE_ATTEMPTS = 256
 _LONGEST_PAUSE = 0.02
 
@@ -293,9 +294,10 @@ def optional_operations_of(store: type[BaseSession]) -> frozenset[str]:
 def _seconds(name: str, value: object) -> int | None:
     if value is None:
         return None
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _LONGEST_LIFE:
         raise JamConfigurationError(
-            f"{name} must be a whole number of seconds, at least 1, or None for no limit."
+            f"{name} must be a whole number of seconds, from 1 to {_LONGEST_LIFE}, or None for "
+            "no limit."
         )
     return value
 

@@ -215,9 +215,20 @@ def test_any_serializer_can_be_used(serializer: BaseEncoder) -> None:
     assert codec.decode('}1 :"a"{', WHERE) == {"a": 1}
 
 
+def test_data_that_no_reader_is_sure_to_read_is_refused() -> None:
+    deep: dict[str, Any] = {}
+    for _ in range(255):
+        deep = {"a": deep}
+    text = SessionCodec().encode(deep)
+    assert SessionCodec().decode(text, WHERE) == deep
+    with pytest.raises(JamSessionDataError, match="256 levels"):
+        SessionCodec().encode({"a": [deep]})
+    SessionCodec().encode({"flat": [{} for _ in range(1000)]})
+
+
 def test_a_serializer_that_writes_no_utf_8_is_refused() -> None:
-    with pytest.raises(JamSessionDataError):
-        SessionCodec(serializer=WritesLatin).encode({})
+    with pytest.raises(JamConfigurationError, match="serializer does not work"):
+        SessionCodec(serializer=WritesLatin)
 
 
 @pytest.mark.parametrize(

@@ -231,7 +231,6 @@ def test_a_value_of_another_type_is_refused_with_its_key_and_what_is_expected(
 @pytest.mark.parametrize(
     ("path", "words"),
     [
-        ("nowhere", "names no object: write package.module:name"),
         (":greeting", "names no object"),
         (f"{HERE}:", "names no object"),
         ("tests.no_such_module:x", "there is no module 'tests.no_such_module'"),

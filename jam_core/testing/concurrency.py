@@ -89,6 +89,23 @@ class ConcurrencyContract(StoreContract):
             for n, session_id in enumerate(left):
                 assert store.get(session_id) == {"n": n, "updated": True}
 
+    def test_races_of_threads(self, store: BaseSession) -> None:
+        for _ in range(self.race_rounds):
+            session_id = store.create(KEY, DATA)
+            in_threads(
+                [
+                    lambda: store.update(session_id, {"resurrected": True}),  # noqa: B023
+                    lambda: store.delete(session_id),  # noqa: B023
+                ]
+            )
+            assert store.get(session_id) is None, "a session that was ended came back"
+            session_id = store.create(KEY, DATA)
+            outcomes = in_threads([lambda: store.rework(session_id)] * 2)  # noqa: B023
+            new = [outcome for outcome in outcomes if isinstance(outcome, str)]
+            assert len(new) == 1, "of two reworks at once one wins"
+            assert store.get(new[0]) == DATA
+            assert store.get(session_id) is None
+
     def race(
         self, open_store: StoreFactory, prepare: Callable[[], str], *actions: Callable[..., Any]
     ) -> list[tuple[str, list[Any]]]:

@@ -60,6 +60,13 @@ def _watched(operation: Callable[..., Any], watch: Watch) -> Callable[..., Any]:
     return call
 
 
+def _secret(operation: Callable[..., str], watch: Watch) -> Callable[..., str]:
+    def call(*args: Any, **kwargs: Any) -> str:
+        return watch.keep_secret(operation(*args, **kwargs))
+
+    return call
+
+
 class StoreContract:
     """The base of every part of the suite."""
 
@@ -101,6 +108,8 @@ class StoreContract:
             watch.hear_text(repr(store))
             for name in OPERATIONS:
                 setattr(store, name, _watched(getattr(store, name), watch))
+            for name in ("create", "rework"):
+                setattr(store, name, _secret(getattr(store, name), watch))
             return store
 
         yield open_store

@@ -29,6 +29,7 @@ from jam_core import (
     JamStoreUnavailable,
 )
 from jam_json.files import (
+    give_to_owner,
     make_directory,
     read_file,
     replace_file,
@@ -37,7 +38,7 @@ from jam_json.files import (
     write_file,
 )
 from jam_json.locking import FileLock
-from jam_json.record import Change, Record, dump_record, load_record
+from jam_json.record import Change, Record, dump_record, is_id_hash, load_record
 
 _T = TypeVar("_T")
 
@@ -56,7 +57,6 @@ class DirectoryLayout:
 
     Args:
         path: The directory.
-        plain_json: Whether the records' data is readable JSON.
         fsync: Whether a finished write has to survive a power cut.
         lock_timeout: Seconds to wait for another writer.
         clock: Returns the time, in seconds since the epoch.
@@ -69,7 +69,6 @@ class DirectoryLayout:
         self,
         path: Path,
         *,
-        plain_json: bool,
         fsync: bool,
         lock_timeout: float,
         clock: Callable[[], float],
@@ -79,11 +78,10 @@ class DirectoryLayout:
         self._sessions = f"{path}/sessions"
         self._keys = f"{path}/keys"
         self._temporary = f"{path}/tmp"  # noqa: S108  (ours, not the system's)
-        self._plain_json = plain_json
         self._fsync = fsync
         self._clock = clock
         self._closed = False
-        self._make_directories()
+        self._make_directories(lock_timeout)
         self._locks = [
             FileLock(path / "locks" / f"{number:02}.lock", lock_timeout) for number in range(_LOCKS)
         ]
@@ -158,22 +156,33 @@ class DirectoryLayout:
     def clear(self, session_key: str) -> None:
         """Remove every session of a key."""
         with self._lock_of(session_key):
-            for id_hash in self._listed(self._list_path(session_key)):
+            path = self._list_path(session_key)
+            listed, sound = self._read_list(path)
+            for id_hash in listed:
                 if self._has(session_key, id_hash):
                     self._remove_session(id_hash)
-            _remove_file(self._list_path(session_key))
+            if not sound:
+                raise JamSessionCorrupt(
+                    f"A list in {self._keys} is damaged: the sessions of the key that it still "
+                    "names are ended, others may live until they expire. It was left as it is."
+                )
+            _remove_file(path)
             self._check_that_it_is_there()
 
     def purge(self) -> int:
         """Remove what has expired and what interrupted operations left; return how many sessions.
 
-        A damaged file stays where it is.
+        A damaged file stays where it is, and so does any that is not ours.
         """
         self._check_that_it_is_there()
-        removed = sum(self._remove_if_expired(path) for path in Path(self._sessions).glob("*/*"))
+        removed = 0
+        for path in Path(self._sessions).glob("*/*.json"):
+            if is_id_hash(path.stem) and path.is_file():
+                removed += self._remove_if_expired(path)
         for path in Path(self._keys).glob("*/*"):
-            with self._lock_of_hash(path.name):
-                self._shorten_list(str(path))
+            if is_id_hash(path.name):
+                with self._lock_of_hash(path.name):
+                    self._shorten_list(str(path))
         for path in Path(self._temporary).iterdir():
             self._remove_if_abandoned(path)
         return removed
@@ -184,22 +193,25 @@ class DirectoryLayout:
         for lock in self._locks:
             lock.close()
 
-    def _make_directories(self) -> None:
+    def _make_directories(self, lock_timeout: float) -> None:
         make_directory(self._path)
-        content = read_file(self._mark)
-        if content is None:
-            others = [path.name for path in self._path.iterdir() if not _may_be_beside_us(path)]
-            if others:
-                raise JamConfigurationError(
-                    f"json_path {self._path} is a directory that holds something else "
-                    f"({', '.join(sorted(others)[:3])}): choose an empty or a new one."
+        others = [path.name for path in self._path.iterdir() if not _may_be_beside_us(path)]
+        if others and not self._mark.exists():  # looked for last: others are made after it
+            raise JamConfigurationError(
+                f"json_path {self._path} is a directory that holds something else "
+                f"({', '.join(sorted(others)[:3])}): choose an empty or a new one."
+            )
+        with FileLock(self._path / "jam.lock", lock_timeout):
+            content = read_file(self._mark)
+            expected = json.dumps({"jam_json_directory": _FORMAT}) + "\n"
+            if content is None:
+                replace_file(str(self._mark), f"{self._mark}.tmp", [expected], fsync=self._fsync)
+            elif content != expected.encode():
+                raise JamSessionCorrupt(
+                    f"{self._mark} is damaged, or of a newer version of jam-json."
                 )
-            mark = [json.dumps({"jam_json_directory": _FORMAT}) + "\n"]
-            replace_file(str(self._mark), f"{self._mark}.tmp", mark, fsync=self._fsync)
-        elif content.strip() != json.dumps({"jam_json_directory": _FORMAT}).encode():
-            raise JamSessionCorrupt(f"{self._mark} is damaged, or of a newer version of jam-json.")
-        for name in ("sessions", "keys", "locks", "tmp"):
-            make_directory(self._path / name)
+            for name in ("sessions", "keys", "locks", "tmp"):
+                make_directory(self._path / name)
 
     def _check_that_it_is_there(self) -> None:
         """Tell a session that is gone from a directory that is: a volume may be unmounted."""
@@ -233,7 +245,7 @@ class DirectoryLayout:
             return None
         try:
             value = json.loads(content)
-        except (ValueError, RecursionError):
+        except ValueError:
             value = None
         return load_record(value, path)
 
@@ -245,7 +257,7 @@ class DirectoryLayout:
 
     def _write_temporary(self, record: Record) -> str:
         temporary = f"{self._temporary}/{uuid4().hex}"
-        text = dump_record(record, plain_json=self._plain_json) + "\n"
+        text = dump_record(record) + "\n"
         write_file(temporary, [text], fsync=self._fsync)
         return temporary
 
@@ -268,6 +280,7 @@ class DirectoryLayout:
         path = self._list_path(session_key)
         file = self._make(lambda: os.open(path, _LIST_FILE, 0o600), path)
         try:
+            give_to_owner(file, beside=path)
             size = os.fstat(file).st_size
             if size % _LINE:  # an interrupted write
                 os.ftruncate(file, size - size % _LINE)
@@ -280,19 +293,27 @@ class DirectoryLayout:
         if lines >= _LONG_LIST and lines & (lines - 1) == 0:  # it has doubled
             self._shorten_list(path, about_to_exist=id_hash)
 
-    def _listed(self, path: str) -> list[str]:
-        """Return the hashes that a list names."""
+    def _read_list(self, path: str) -> tuple[list[str], bool]:
+        """Return the hashes that a list names, and whether all of it could be read.
+
+        A last line that is not complete is an interrupted write, and no damage.
+        """
         content = read_file(path) or b""
-        return [line.decode() for line in content.splitlines() if len(line) == _LINE - 1]
+        complete = len(content) - len(content) % _LINE
+        lines = [content[n : n + _LINE].decode("latin-1") for n in range(0, complete, _LINE)]
+        listed = [line[:-1] for line in lines if line[-1] == "\n" and is_id_hash(line[:-1])]
+        return listed, len(listed) == len(lines)
 
     def _shorten_list(self, path: str, about_to_exist: str = "") -> None:
         """Drop from a list what is gone. Needs the key's lock."""
-        listed = self._listed(path)
+        listed, sound = self._read_list(path)
         left = [
             id_hash
             for id_hash in listed
             if id_hash == about_to_exist or Path(self._session_path(id_hash)).exists()
         ]
+        if not sound:
+            return
         if not left:
             _remove_file(path)
         elif len(left) < len(listed):

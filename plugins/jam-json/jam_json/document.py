@@ -1,8 +1,9 @@
 """The file layout: a document that holds every session, and a journal of what changed since.
 
 For the path `sessions.json`: the document is `sessions.json`, one JSON object,
-`{"jam_json": 1, "generation": 3, "sessions": {"<SHA-256 of the id>": <record>, ...}}`; the journal
-is `sessions.json.journal`; writers hold a lock on `sessions.json.lock`.
+`{"jam_json": 1, "lineage": ..., "generation": 3, "sessions": {"<hash of the id>": <record>, ...}}`;
+its lineage is random, made with the first document and kept by those that follow. The journal is
+`sessions.json.journal`; writers hold a lock on `sessions.json.lock`.
 
 Folding writes the document of the next generation and then puts an empty journal of that generation
 in the journal's place. A crash in between leaves a journal whose entries the document already
@@ -19,6 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Any
+from uuid import uuid4
 
 from jam_core import (
     BaseLogger,
@@ -42,7 +44,6 @@ class DocumentLayout:
 
     Args:
         path: The document.
-        plain_json: Whether the records' data is readable JSON.
         fsync: Whether a finished write has to survive a power cut.
         lock_timeout: Seconds to wait for another writer.
         clock: Returns the time, in seconds since the epoch.
@@ -56,7 +57,6 @@ class DocumentLayout:
         self,
         path: Path,
         *,
-        plain_json: bool,
         fsync: bool,
         lock_timeout: float,
         clock: Callable[[], float],
@@ -64,7 +64,6 @@ class DocumentLayout:
     ) -> None:
         self._path = path
         self._journal_path = path.with_name(path.name + ".journal")
-        self._plain_json = plain_json
         self._fsync = fsync
         self._clock = clock
         self._logger = logger
@@ -156,13 +155,15 @@ class DocumentLayout:
             return
         try:
             with self._writers:
-                self._catch_up(writing=True)
-                if self._journal.has_entries():
-                    self._fold_if_possible()
+                if self._journal is not None:
+                    self._catch_up(writing=True)
+                    if self._opened().has_entries():
+                        self._fold_if_possible()
         finally:
             with self._memory:
-                self._journal.close()
-                self._journal = None
+                journal, self._journal = self._journal, None
+                if journal is not None:
+                    journal.close()
             self._writers.close()
 
     def after_fork_in_child(self) -> None:
@@ -221,7 +222,8 @@ class DocumentLayout:
                 # Replaced, so nothing is appended to it any more: one last look.
                 _replay(journal, self._table)
                 successor = Journal(self._journal_path)
-                if successor.generation != journal.generation + 1:
+                expected = (journal.lineage, journal.generation + 1)
+                if (successor.lineage, successor.generation) != expected:
                     return False
                 if successor.folded_at is not None:
                     self._table.remove_expired(successor.folded_at)
@@ -251,6 +253,7 @@ class DocumentLayout:
         table = SessionTable()
         for id_hash, value in (document or {}).get("sessions", {}).items():
             table.put_loaded(id_hash, value, f"{self._path}, record {id_hash[:12]}...")
+        lineage = document["lineage"] if document else uuid4().hex
         generation = document["generation"] if document else 0
         try:
             journal: Journal | None = Journal(self._journal_path)
@@ -261,12 +264,12 @@ class DocumentLayout:
                     f"{self._journal_path} has disappeared. Bring it back, or restart to go on "
                     "without the changes that it held."
                 ) from None
-        if journal is not None and journal.has_entries():
+        if journal is not None:
             self._check_that_it_continues(journal, document)
         if document is None:
-            self._write_document(table, generation)
-        if journal is None or (journal.generation != generation and not journal.has_entries()):
-            journal = Journal.begin(self._journal_path, generation, None)
+            self._write_document(table, lineage, generation)
+        if journal is None:
+            journal = Journal.begin(self._journal_path, lineage, generation, None)
         _replay(journal, table)
         with self._memory:
             self._table = table
@@ -274,11 +277,16 @@ class DocumentLayout:
 
     def _check_that_it_continues(self, journal: Journal, document: dict[str, Any] | None) -> None:
         # The document may be one ahead: a fold was interrupted between the two files.
-        if document is None or document["generation"] - journal.generation not in (0, 1):
+        if (
+            document is None
+            or document["lineage"] != journal.lineage
+            or document["generation"] - journal.generation not in (0, 1)
+        ):
             fault = "is missing" if document is None else "is of another time"
             raise JamSessionCorrupt(
-                f"{self._journal_path} holds changes to {self._path}, which {fault}. Restore both "
-                "from one backup, or move the journal away to go on without those changes."
+                f"{self._journal_path} belongs to another state of {self._path}, which {fault}. "
+                "Restore both from one backup, or move the journal away to go on with the document "
+                "as it stands."
             )
 
     def _write(
@@ -290,7 +298,7 @@ class DocumentLayout:
     ) -> None:
         """Write one entry to the journal, then change what is in memory."""
         journal = self._opened()
-        entry = _dump_entry(delete, put or {}, touch or {}, plain_json=self._plain_json)
+        entry = _dump_entry(delete, put or {}, touch or {})
         with self._memory:
             size = journal.append(entry, fsync=self._fsync)
             for id_hash in delete:
@@ -323,16 +331,16 @@ class DocumentLayout:
         with self._memory:
             self._table.remove_expired(now)
         generation = journal.generation + 1
-        self._write_document(self._table, generation)
+        self._write_document(self._table, journal.lineage, generation)
         with self._memory:
-            self._adopt(Journal.begin(self._journal_path, generation, now))
+            self._adopt(Journal.begin(self._journal_path, journal.lineage, generation, now))
 
-    def _write_document(self, table: SessionTable, generation: int) -> None:
+    def _write_document(self, table: SessionTable, lineage: str, generation: int) -> None:
         # Always to the disk: a power cut must not take sessions that were safe before the fold.
         replace_file(
             str(self._path),
             f"{self._path}.tmp",
-            _dump_document(table, generation, plain_json=self._plain_json),
+            _dump_document(table, lineage, generation),
             fsync=True,
         )
 
@@ -363,27 +371,24 @@ def _dump_entry(
     delete: Sequence[str],
     put: Mapping[str, Record],
     touch: Mapping[str, float | None],
-    *,
-    plain_json: bool,
 ) -> str:
     parts = []
     if delete:
         parts.append(f'"del": {json.dumps(delete)}')
     if put:
-        records = (
-            f'"{id_hash}": {dump_record(put[id_hash], plain_json=plain_json)}' for id_hash in put
-        )
+        records = (f'"{id_hash}": {dump_record(put[id_hash])}' for id_hash in put)
         parts.append(f'"put": {{{", ".join(records)}}}')
     if touch:
         parts.append(f'"touch": {json.dumps(touch)}')
     return f"{{{', '.join(parts)}}}"
 
 
-def _dump_document(table: SessionTable, generation: int, *, plain_json: bool) -> Iterator[str]:
-    yield f'{{\n  "jam_json": {_FORMAT},\n  "generation": {generation},\n  "sessions": {{'
+def _dump_document(table: SessionTable, lineage: str, generation: int) -> Iterator[str]:
+    yield f'{{\n  "jam_json": {_FORMAT},\n  "lineage": {json.dumps(lineage)},\n'
+    yield f'  "generation": {generation},\n  "sessions": {{'
     separator = "\n"
-    for id_hash, record in table.dump(plain_json=plain_json):
-        yield f'{separator}    "{id_hash}": {record}'
+    for id_hash, record in table.dump():
+        yield f"{separator}    {json.dumps(id_hash)}: {record}"
         separator = ",\n"
     yield "\n  }\n}\n"
 
@@ -410,7 +415,7 @@ def _read_document(path: Path) -> dict[str, Any] | None:
             "Restore it from a backup; it was left as it is."
         ) from None
     match document:
-        case {"jam_json": 1, "generation": int(), "sessions": dict()}:
+        case {"jam_json": 1, "lineage": str(), "generation": int(), "sessions": dict()}:
             result: dict[str, Any] = document
             return result
     raise JamSessionCorrupt(

@@ -1,5 +1,6 @@
 """File actions that both layouts share; every file is readable by its owner only."""
 
+import contextlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -41,15 +42,16 @@ def write_all(file: int, data: bytes | bytearray) -> None:
 
 
 def write_file(path: str, parts: Iterable[str], *, fsync: bool) -> None:
-    """Write a new file; a failure leaves none.
+    """Write a file that must not exist yet; a failure leaves none.
 
     Args:
         path: The file.
         parts: What to write.
         fsync: Whether its content has to survive a power cut.
     """
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
+        give_to_owner(file, beside=path)
         buffer = bytearray()
         for part in parts:
             buffer += part.encode()
@@ -71,14 +73,27 @@ def replace_file(path: str, temporary: str, parts: Iterable[str], *, fsync: bool
 
     Args:
         path: The file.
-        temporary: Where to write first; in the same file system.
+        temporary: Where to write first, in the same file system; what is there is a leftover.
         parts: What to write.
         fsync: Whether it has to survive a power cut.
     """
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(temporary)  # noqa: PTH108  (Path.unlink is slower; a hot path)
     write_file(temporary, parts, fsync=fsync)
     os.replace(temporary, path)  # noqa: PTH105  (Path.replace is slower; a hot path)
     if fsync:
         sync_directory(Path(path).parent)
+
+
+def give_to_owner(file: int, beside: str) -> None:
+    """Let a file that root makes belong to whoever owns the directory it is in.
+
+    Else a purge by root would lock the application out of its own sessions.
+    """
+    if os.geteuid() == 0:
+        directory = Path(beside).parent.stat()
+        if directory.st_uid != 0:
+            os.fchown(file, directory.st_uid, directory.st_gid)
 
 
 def sync_directory(path: Path) -> None:

@@ -1,7 +1,8 @@
 """The journal of the file layout: an append-only file, one JSON object a line.
 
-The first line is `{"jam_journal": 1, "generation": 3, "folded_at": 1764000000.5}`. Each other is
-the outcome of one operation, as the hash of an id and what is so afterwards:
+The first line is `{"jam_journal": 1, "lineage": ..., "generation": 3, "folded_at": 1764000000.5}`,
+with the lineage and generation of the document that it continues. Each other is the outcome of one
+operation, as the hash of an id and what is so afterwards:
 `{"del": [<hash>, ...]}`, `{"put": {<hash>: <record>}}`, both of them, or
 `{"touch": {<hash>: <expires_at>}}`.
 A line sets a state and changes none, so that a journal replayed twice gives the same state.
@@ -18,6 +19,7 @@ from typing import Any
 
 from jam_core import JamSessionCorrupt
 from jam_json.files import replace_file, write_all
+from jam_json.record import is_id_hash
 
 _FORMAT = 1
 
@@ -29,7 +31,8 @@ class Journal:
         path: The file.
 
     Attributes:
-        generation: The generation of the document that this journal continues.
+        lineage: The lineage of the document that this journal continues.
+        generation: The generation of that document.
         folded_at: The moment up to which that document was rid of expired sessions, or None.
         inode: Tells this file from one that replaced it under the same name; it cannot be given
             to another file as long as this one is open.
@@ -42,18 +45,24 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+        flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+        self._file = os.open(path, flags)
         self.inode = os.fstat(self._file).st_ino
         header = self._read_complete_lines(0)[:1]
         if not header:
             raise FileNotFoundError(path)
-        self.generation, self.folded_at = self._parse_header(header[0])
+        self.lineage, self.generation, self.folded_at = self._parse_header(header[0])
         self._header_size = self.position = len(header[0])
 
     @classmethod
-    def begin(cls, path: Path, generation: int, folded_at: float | None) -> "Journal":
+    def begin(cls, path: Path, lineage: str, generation: int, folded_at: float | None) -> "Journal":
         """Put a new, empty journal in the place of what is there, and open it."""
-        header = {"jam_journal": _FORMAT, "generation": generation, "folded_at": folded_at}
+        header = {
+            "jam_journal": _FORMAT,
+            "lineage": lineage,
+            "generation": generation,
+            "folded_at": folded_at,
+        }
         replace_file(str(path), f"{path}.tmp", [json.dumps(header) + "\n"], fsync=True)
         return cls(path)
 
@@ -80,7 +89,7 @@ class Journal:
             where = f"{self._path}, byte {self.position}"
             try:
                 entry = json.loads(line)
-            except (ValueError, RecursionError):
+            except ValueError:
                 entry = None
             if not _is_entry(entry):
                 raise JamSessionCorrupt(
@@ -92,7 +101,9 @@ class Journal:
             self.position += len(line)
 
     def append(self, entry: str, *, fsync: bool) -> int:
-        """Write an entry at the position; a failure leaves nothing of it.
+        """Write an entry at the position.
+
+        A failure to write leaves nothing of it; after a failure of fsync it is there, and counts.
 
         Returns:
             Its size: the caller moves the position on when the entry has taken effect.
@@ -102,11 +113,11 @@ class Journal:
             os.ftruncate(self._file, self.position)
         try:
             write_all(self._file, line)
-            if fsync:
-                os.fsync(self._file)
-        except BaseException:
+        except OSError:
             os.ftruncate(self._file, self.position)
             raise
+        if fsync:
+            os.fsync(self._file)
         return len(line)
 
     def _read_complete_lines(self, start: int) -> list[bytes]:
@@ -119,7 +130,7 @@ class Journal:
             content += chunk
         return content[: content.rfind(b"\n") + 1].splitlines(keepends=True)
 
-    def _parse_header(self, line: bytes) -> tuple[int, float | None]:
+    def _parse_header(self, line: bytes) -> tuple[str, int, float | None]:
         try:
             header = json.loads(line)
         except ValueError:
@@ -127,10 +138,11 @@ class Journal:
         match header:
             case {
                 "jam_journal": 1,
+                "lineage": str(lineage),
                 "generation": int(generation),
                 "folded_at": int() | float() | None as folded_at,
             }:
-                return generation, folded_at
+                return lineage, generation, folded_at
         raise JamSessionCorrupt(
             f"{self._path}, line 1 is damaged, or this is no journal of Jam. "
             "Restore it from a backup; it was left as it is."
@@ -138,13 +150,13 @@ class Journal:
 
 
 def _is_entry(entry: Any) -> bool:
-    if not isinstance(entry, dict):
+    if not isinstance(entry, dict) or not entry or set(entry) - {"del", "put", "touch"}:
         return False
     delete, put, touch = entry.get("del", []), entry.get("put", {}), entry.get("touch", {})
     return (
         isinstance(delete, list)
-        and all(isinstance(id_hash, str) for id_hash in delete)
         and isinstance(put, dict)
         and isinstance(touch, dict)
         and all(isinstance(expires_at, int | float | None) for expires_at in touch.values())
+        and all(is_id_hash(id_hash) for id_hash in (*delete, *put, *touch))
     )

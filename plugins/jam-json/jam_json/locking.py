@@ -9,6 +9,7 @@ from threading import Lock
 from types import TracebackType
 
 from jam_core import JamStoreUnavailable
+from jam_json.files import give_to_owner
 
 _LONGEST_PAUSE = 0.001
 
@@ -35,7 +36,7 @@ class FileLock:
         try:
             self._lock_file(give_up_at)
         except BaseException:
-            self._thread_lock.release()
+            self._release()
             raise
 
     def __exit__(
@@ -44,14 +45,17 @@ class FileLock:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._release()
+
+    def __del__(self) -> None:
+        self._close_file()
+
+    def _release(self) -> None:
         try:
             if self._file is not None:
                 fcntl.flock(self._file, fcntl.LOCK_UN)
         finally:
             self._thread_lock.release()
-
-    def __del__(self) -> None:
-        self._close_file()
 
     def close(self) -> None:
         """Close the lock file; the lock opens it again when needed."""
@@ -79,9 +83,9 @@ class FileLock:
                 if time.monotonic() >= give_up_at:
                     raise self._busy() from None
             else:
-                if os.fstat(self._file).st_nlink:
+                if self._is_the_one():
                     return
-                # Somebody removed the file: others lock another one of that name by now.
+                # Removed, or moved away: others lock another file of that name by now.
                 self._close_file()
                 self._file = self._open_file()
                 continue
@@ -89,7 +93,18 @@ class FileLock:
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     def _open_file(self) -> int:
-        return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        file = os.open(self._path, flags, 0o600)
+        give_to_owner(file, beside=str(self._path))
+        return file
+
+    def _is_the_one(self) -> bool:
+        """Tell whether the file that is locked is the one of that name."""
+        try:
+            named = os.stat(self._path)  # noqa: PTH116  (Path.stat is slower; a hot path)
+        except FileNotFoundError:
+            return False
+        return self._file is not None and os.path.samestat(named, os.fstat(self._file))
 
     def _busy(self) -> JamStoreUnavailable:
         return JamStoreUnavailable(

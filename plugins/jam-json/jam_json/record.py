@@ -1,6 +1,7 @@
 """One session as it stands in a file: the same JSON object in both layouts."""
 
 import json
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -8,7 +9,10 @@ from jam_core import JamSessionCorrupt
 
 # A text with more brackets than this could be nested too deeply for whoever parses the file
 # around it; it is then kept as a string. Deep data of one session must not hurt the others.
-_MOST_BRACKETS = 200
+_MOST_BRACKETS = 30
+
+
+_ID_HASH = re.compile("[0-9a-f]{64}")
 
 
 class Record(NamedTuple):
@@ -20,6 +24,7 @@ class Record(NamedTuple):
         created_at: When it was created, in seconds since the epoch.
         expires_at: The moment at which it is gone; None: never.
         deadline: The moment at which max_age ends it; None: never.
+        readable: Whether the data is the text of a JSON object, and may stand there as one.
     """
 
     session_key: str
@@ -27,6 +32,7 @@ class Record(NamedTuple):
     created_at: float
     expires_at: float | None
     deadline: float | None
+    readable: bool
 
     def expired(self, now: float) -> bool:
         """Tell whether the session is gone at `now`."""
@@ -37,13 +43,8 @@ class Record(NamedTuple):
 Change = Callable[[Record], Record | None]
 
 
-def dump_record(record: Record, *, plain_json: bool) -> str:
-    """Return a record as one line of JSON.
-
-    Args:
-        record: The record.
-        plain_json: Whether the data is readable JSON; it then stands as an object, not as text.
-    """
+def dump_record(record: Record) -> str:
+    """Return a record as one line of JSON; readable data stands there as an object, not as text."""
     head = json.dumps(
         {
             "session_key": record.session_key,
@@ -53,8 +54,13 @@ def dump_record(record: Record, *, plain_json: bool) -> str:
         }
     )
     data = record.data
-    shown = plain_json and data.count("{") + data.count("[") <= _MOST_BRACKETS
+    shown = record.readable and data.count("{") + data.count("[") <= _MOST_BRACKETS
     return f'{head[:-1]}, "data": {data if shown else json.dumps(data)}}}'
+
+
+def is_id_hash(value: object) -> bool:
+    """Tell whether a value is the hash of an id, as it stands in files and their names."""
+    return isinstance(value, str) and _ID_HASH.fullmatch(value) is not None
 
 
 def load_record(value: Any, where: str) -> Record:
@@ -76,5 +82,6 @@ def load_record(value: Any, where: str) -> Record:
             "data": str() | dict() as data,
         }:
             text = data if isinstance(data, str) else json.dumps(data)
-            return Record(session_key, text, created_at, expires_at, deadline)
+            readable = not isinstance(data, str)
+            return Record(session_key, text, created_at, expires_at, deadline, readable)
     raise JamSessionCorrupt(f"{where} is no session record. It was left as it is.")

@@ -20,6 +20,8 @@ from jam_json.directory import DirectoryLayout
 from jam_json.document import DocumentLayout
 from jam_json.record import Change, Record
 
+_LONGEST_WAIT = 3600
+
 
 class Layout(Protocol):
     """What both layouts do; `DocumentLayout` and `DirectoryLayout` describe it."""
@@ -64,6 +66,10 @@ class JSONSessions(BaseSession):
         **options: Unpack[SessionOptions],
     ) -> None:
         super().__init__(**options)
+        if not 0 < lock_timeout <= _LONGEST_WAIT:
+            raise JamConfigurationError(
+                f"lock_timeout must be a number of seconds above 0, {_LONGEST_WAIT} at most."
+            )
         self._clock = clock
         self._path = _absolute(json_path)
         self._outage = _Outage(self._path)
@@ -76,7 +82,14 @@ class JSONSessions(BaseSession):
         text = self.codec.encode(data)
         now = self._clock()
         deadline = self.deadline(now)
-        record = Record(session_key, text, now, self.expiry(now, deadline), deadline)
+        record = Record(
+            session_key,
+            text,
+            created_at=now,
+            expires_at=self.expiry(now, deadline),
+            deadline=deadline,
+            readable=self.codec.writes_plain_json,
+        )
         with self._outage:
             return self.codec.mint(lambda new_id: self._layout.add(hash_id(new_id), record))
 
@@ -162,18 +175,15 @@ class JSONSessions(BaseSession):
         return f"<JSONSessions in {self._path}>"
 
     def _open_layout(self, *, fsync: bool, lock_timeout: float) -> Layout:
-        plain_json = self.codec.writes_plain_json
         if self._path.is_dir() or (not self._path.is_file() and self._path.suffix != ".json"):
             return DirectoryLayout(
                 self._path,
-                plain_json=plain_json,
                 fsync=fsync,
                 lock_timeout=lock_timeout,
                 clock=self._clock,
             )
         return DocumentLayout(
             self._path,
-            plain_json=plain_json,
             fsync=fsync,
             lock_timeout=lock_timeout,
             clock=self._clock,
@@ -188,8 +198,10 @@ class JSONSessions(BaseSession):
 
     def _restarted(self, record: Record, text: str | None = None) -> Record:
         """Return a record with its ttl restarted, and with other data if there is any."""
-        expires_at = self.expiry(self._clock(), record.deadline)
-        return record._replace(expires_at=expires_at, data=record.data if text is None else text)
+        record = record._replace(expires_at=self.expiry(self._clock(), record.deadline))
+        if text is None:
+            return record
+        return record._replace(data=text, readable=self.codec.writes_plain_json)
 
     def _where(self, id_hash: str) -> str:
         return f"{self._path}, record {id_hash[:12]}..."
@@ -211,14 +223,17 @@ class _Outage:
         traceback: TracebackType | None,
     ) -> None:
         if isinstance(error, OSError):
-            where = error.filename or self._path
             raise JamStoreUnavailable(
-                f"The session store cannot use {where}: {error.strerror}."
+                f"The session store {self._path} cannot be used: {error.strerror or error}."
             ) from error
 
 
 def _absolute(json_path: str | os.PathLike[str]) -> Path:
-    if not os.fspath(json_path):
-        raise JamConfigurationError("json_path must not be empty.")
-    # Resolved once: the path holds when the working directory changes, and a link stays a link.
-    return Path(json_path).expanduser().resolve()
+    given: object = json_path
+    if not isinstance(given, str | os.PathLike) or not os.fspath(given):
+        raise JamConfigurationError("json_path must be the path of a file or a directory.")
+    try:
+        # Resolved once: the path holds when the working directory changes, and a link stays one.
+        return Path(json_path).expanduser().resolve()
+    except (ValueError, RuntimeError, OSError) as error:
+        raise JamConfigurationError(f"json_path is not a usable path: {error}.") from error

@@ -86,13 +86,13 @@ class SessionTable:
         for id_hash in expired:
             self.remove(id_hash)
 
-    def dump(self, *, plain_json: bool) -> Iterator[tuple[str, str]]:
+    def dump(self) -> Iterator[tuple[str, str]]:
         """Yield every hash with its record as a line of JSON."""
         for id_hash, record in self._records.items():
             if isinstance(record, Damaged):
                 yield id_hash, json.dumps(record.value)
             else:
-                yield id_hash, dump_record(record, plain_json=plain_json)
+                yield id_hash, dump_record(record)
 
     def _drop_from_key(self, id_hash: str, session_key: str | None) -> None:
         hashes = self._hashes_of[session_key]

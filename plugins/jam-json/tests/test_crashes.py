@@ -259,6 +259,29 @@ def test_a_lock_file_that_is_removed_still_excludes_others(path: Path) -> None:
     there.close()
 
 
+def test_writers_exclude_each_other_after_the_files_were_replaced(path: Path) -> None:
+    (path.parent / "data").mkdir()
+    here = path.parent / "data" / path.name
+    old = JSONSessions(here)
+    old.create("ann", {})
+    (path.parent / "data").rename(path.parent / "former")
+    (path.parent / "data").mkdir()
+    new = JSONSessions(here)
+    session_id = new.create("ann", {"n": 0})
+
+    def count(store: JSONSessions, name: str) -> Callable[[], None]:
+        def run() -> None:
+            for _ in range(100):
+                store.mutate(session_id, lambda data: {**data, name: data.get(name, 0) + 1})
+
+        return run
+
+    run_in_processes([count(old, "old"), count(new, "new")])
+    assert new.get(session_id) == {"n": 0, "old": 100, "new": 100}
+    old.close()
+    new.close()
+
+
 def test_eight_processes_lose_nothing(path: Path) -> None:
     JSONSessions(path).close()
 

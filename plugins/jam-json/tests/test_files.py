@@ -3,6 +3,7 @@
 import json
 import os
 import stat
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from jam_core import (
     JamStoreUnavailable,
     MsgspecJsonEncoder,
 )
-from jam_core.testing import ManualClock
+from jam_core.testing import ManualClock, run_in_processes
 
 Opener = Callable[..., JSONSessions]
 
@@ -170,13 +171,146 @@ def test_data_nested_deeply_does_not_hurt_other_sessions(
 ) -> None:
     store = open_store(document)
     deep: dict[str, Any] = {}
-    for _ in range(600):
+    for _ in range(250):
         deep = {"deeper": deep}
     ids = [store.create("ann", {"n": 1}), store.create("bob", deep)]
     store.close()
     again = open_store(document)
     assert again.get(ids[0]) == {"n": 1}
     assert again.get(ids[1]) == deep
+
+
+@pytest.mark.parametrize("name", ["sessions.json", "sessions"])
+def test_records_of_other_options_survive_in_a_store_that_cannot_read_them(
+    tmp_path: Path, open_store: Opener, name: str
+) -> None:
+    path = tmp_path / name
+    secret = {"is_session_crypt": True, "session_aes_secret": "A" * 43 + "="}
+    encrypted = open_store(path, **secret)
+    kept, moved = encrypted.create("ann", {"n": 1}), encrypted.create("ann", {"n": 2})
+    encrypted.close()
+    plain = open_store(path)
+    plain.touch(kept)
+    moved = plain.rework(moved)
+    own = plain.create("bob", {"n": 3})
+    with pytest.raises(JamSessionCorrupt, match="is_session_crypt"):
+        plain.get(kept)
+    plain.purge()
+    plain.close()
+    assert open_store(path).get(own) == {"n": 3}
+    assert open_store(path, **secret).get(kept) == {"n": 1}
+
+
+def test_processes_that_open_a_fresh_path_at_once_share_it(path: Path) -> None:
+    def task(here: Path, n: int) -> Callable[[], str]:
+        return lambda: JSONSessions(here).create("ann", {"n": n})
+
+    for attempt in range(10):
+        here = path.with_name(f"{attempt}-{path.name}")
+        ids = run_in_processes([task(here, n) for n in range(6)])
+        store = JSONSessions(here)
+        assert [store.get(session_id) for session_id in ids] == [{"n": n} for n in range(6)]
+        store.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_purge_by_root_leaves_the_files_to_the_application(
+    path: Path, open_store: Opener
+) -> None:
+    here = path.parent / "app" / path.name
+    open_store(here).create("ann", {})
+    for found in [here.parent, *here.parent.rglob("*")]:
+        os.chown(found, 12345, 12345)
+    by_root = open_store(here)
+    by_root.create("ann", {})
+    by_root.purge()
+    by_root.close()
+    assert {found.stat().st_uid for found in here.parent.rglob("*") if found.is_file()} == {12345}
+
+
+def test_what_is_not_ours_in_the_directory_is_left_alone(
+    tmp_path: Path, open_store: Opener
+) -> None:
+    store = open_store(tmp_path / "sessions", ttl=None)
+    session_id = store.create("ann", {"n": 1})
+    (session_file,) = (tmp_path / "sessions" / "sessions").rglob("*.json")
+    (listing,) = (tmp_path / "sessions" / "keys").rglob("*/*")
+    foreign = [
+        session_file.with_name(session_file.name + ".kept-for-analysis"),
+        session_file.with_name("notes.json"),
+        listing.with_name(".nfs0001"),
+    ]
+    for file in foreign:
+        file.touch()
+        os.utime(file, (0, 0))
+    session_file.with_name("directory.json").mkdir()
+    assert store.purge() == 0
+    assert all(file.exists() for file in foreign)
+    assert store.get(session_id) == {"n": 1}
+
+
+@pytest.mark.parametrize("damage", [b"\xff" * 65, b"\0" * 65])
+def test_a_damaged_list_of_a_key_is_said_and_not_passed_over(
+    tmp_path: Path, open_store: Opener, damage: bytes
+) -> None:
+    store = open_store(tmp_path / "sessions")
+    session_id = store.create("ann", {})
+    (listing,) = (tmp_path / "sessions" / "keys").rglob("*/*")
+    with listing.open("ab") as file:
+        file.write(damage)
+    store.purge()
+    with pytest.raises(JamSessionCorrupt, match="damaged"):
+        store.clear("ann")
+    assert store.get(session_id) is None, "what it still names is ended"
+    assert damage in listing.read_bytes()
+
+
+def test_links_that_somebody_planted_are_not_followed(tmp_path: Path, open_store: Opener) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("untouched")
+    document = tmp_path / "sessions.json"
+    for name in ("sessions.json.tmp", "sessions.json.journal.tmp"):
+        (tmp_path / name).symlink_to(victim)
+    store = open_store(document)
+    store.create("ann", {})
+    store.purge()
+    assert victim.read_text() == "untouched"
+    assert not document.is_symlink()
+    (tmp_path / "other.json.lock").symlink_to(victim)
+    with pytest.raises(JamStoreUnavailable):
+        JSONSessions(tmp_path / "other.json")
+
+
+@pytest.mark.parametrize("wrong", [b"bytes", 5, "a\0b"])
+def test_a_path_that_is_none_is_refused(wrong: Any) -> None:
+    with pytest.raises(JamConfigurationError, match="json_path"):
+        JSONSessions(wrong)
+
+
+@pytest.mark.parametrize("wrong", [0, -5, float("nan"), float("inf")])
+def test_a_lock_timeout_that_is_none_is_refused(document: Path, wrong: float) -> None:
+    with pytest.raises(JamConfigurationError, match="lock_timeout"):
+        JSONSessions(document, lock_timeout=wrong)
+
+
+def test_several_threads_may_close_a_store(path: Path) -> None:
+    for _ in range(20):
+        store = JSONSessions(path)
+        store.create("ann", {})
+        errors: list[BaseException] = []
+
+        def close(store: JSONSessions = store, errors: list[BaseException] = errors) -> None:
+            try:
+                store.close()
+            except BaseException as error:
+                errors.append(error)
+
+        threads = [threading.Thread(target=close) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not errors
 
 
 def test_a_directory_that_holds_something_else_is_refused(tmp_path: Path) -> None:

@@ -47,13 +47,14 @@ def test_a_torn_last_line_is_an_interrupted_write(
     document: Path, journal: Path, open_store: Opener
 ) -> None:
     store = open_store(document)
+    empty = document.read_text()
     kept = store.create("ann", {"n": 1})
     before = journal.read_bytes()
     lost = store.create("bob", {"n": 2})
     whole = journal.read_bytes()
     for end in range(len(before), len(whole)):
         here = document.with_name(f"{end}.json")
-        here.write_text(json.dumps({"jam_json": 1, "generation": 0, "sessions": {}}))
+        here.write_text(empty)
         here.with_name(f"{end}.json.journal").write_bytes(whole[:end])
         copy = open_store(here)
         assert copy.get(kept) == {"n": 1}
@@ -125,7 +126,21 @@ def test_a_damaged_line_is_reported_by_its_place_and_nothing_is_overwritten(
     assert [repaired.get(session_id) for session_id in ids] == [{"n": 0}, None, {"n": 2}]
 
 
-@pytest.mark.parametrize("line", [b"7", b'{"del": 7}', b'{"put": []}', b'{"touch": {"a": "b"}}'])
+HASH = "0" * 64
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"7",
+        b"{}",
+        b'{"del": 7}',
+        b'{"put": []}',
+        f'{{"dem": ["{HASH}"]}}'.encode(),
+        f'{{"del": ["{HASH[1:]}?"]}}'.encode(),
+        f'{{"touch": {{"{HASH}": "b"}}}}'.encode(),
+    ],
+)
 def test_a_line_of_another_shape_is_damaged_too(
     document: Path, journal: Path, open_store: Opener, line: bytes
 ) -> None:
@@ -202,22 +217,52 @@ def test_a_document_of_another_time_than_its_journal_is_refused(
         JSONSessions(document)
 
 
-def test_the_document_restored_without_its_journal_is_taken_as_it_is(
+def test_an_older_document_is_taken_as_it_is_once_the_journal_is_away(
     document: Path, journal: Path, open_store: Opener
 ) -> None:
-    store = open_store(document)
+    store = JSONSessions(document)
     session_id = store.create("ann", {"n": 1})
     store.close()
     backup = document.read_bytes()
-    later = open_store(document)
+    later = JSONSessions(document)
     later.delete(session_id)
-    later.purge()
     later.purge()
     later.close()
     document.write_bytes(backup)
-    assert open_store(document).get(session_id) == {"n": 1}
+    with pytest.raises(JamSessionCorrupt, match="move the journal away"):
+        JSONSessions(document)
     journal.unlink()
-    assert JSONSessions(document).get(session_id) == {"n": 1}
+    assert open_store(document).get(session_id) == {"n": 1}
+
+
+def test_a_backup_of_the_journal_first_and_then_the_document_is_whole(
+    document: Path, journal: Path, open_store: Opener
+) -> None:
+    store = open_store(document)
+    ended, living = store.create("ann", {"n": 1}), store.create("ann", {"n": 2})
+    store.delete(ended)
+    copy = document.with_name("backup.json")
+    copy.with_name("backup.json.journal").write_bytes(journal.read_bytes())
+    store.purge()
+    copy.write_bytes(document.read_bytes())
+    restored = open_store(copy)
+    assert [restored.get(ended), restored.get(living)] == [None, {"n": 2}]
+
+
+def test_a_process_that_outlived_its_files_does_not_bring_their_sessions_back(
+    document: Path, journal: Path, open_store: Opener
+) -> None:
+    survivor = open_store(document)
+    old = survivor.create("ann", {"n": 1})
+    document.unlink()
+    journal.unlink()
+    fresh = open_store(document)
+    new = fresh.create("bob", {"n": 2})
+    fresh.purge()
+    assert [survivor.get(old), survivor.get(new)] == [None, {"n": 2}]
+    survivor.purge()
+    again = open_store(document)
+    assert [again.get(old), again.get(new)] == [None, {"n": 2}]
 
 
 @pytest.mark.parametrize("lost", ["sessions.json", "sessions.json.journal", "directory"])
