@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from jam_json import JSONSessions
+from jam_redis import RedisSessions
 
 from jam_core import BaseSession, exceptions
 from jam_core.options import Option, options_of
@@ -41,18 +42,20 @@ def test_every_error_has_its_row_and_no_other() -> None:
 
 
 OPTIONS_OF_EVERY_STORE = options_of(BaseSession)  # type: ignore[type-abstract]
-OWN_OF_JSON = {
-    name: option
-    for name, option in options_of(JSONSessions).items()
-    if name not in OPTIONS_OF_EVERY_STORE
-}
+
+
+def own_options_of(store: type[BaseSession]) -> dict[str, Option]:
+    """Return the options that a store has beyond those of every store."""
+    every = OPTIONS_OF_EVERY_STORE
+    return {name: option for name, option in options_of(store).items() if name not in every}
 
 
 @pytest.mark.parametrize(
     ("page", "options"),
     [
         ("docs/configuration.md", OPTIONS_OF_EVERY_STORE),
-        ("plugins/jam-json/README.md", OWN_OF_JSON),
+        ("plugins/jam-json/README.md", own_options_of(JSONSessions)),
+        ("plugins/jam-redis/README.md", own_options_of(RedisSessions)),
     ],
 )
 def test_every_option_has_its_row_with_its_default(page: str, options: dict[str, Option]) -> None:
@@ -60,7 +63,9 @@ def test_every_option_has_its_row_with_its_default(page: str, options: dict[str,
     assert list(documented) == list(options)
     for name, option in options.items():
         shown = documented[name][2].strip("`")
-        if option.default is None:
+        if option.required:
+            assert shown == ""
+        elif option.default is None:
             assert shown in ("none", "JAM_SESSION_AES_SECRET")
         elif isinstance(option.default, bool | int | float | str):
             assert shown == str(option.default).lower()

@@ -1,0 +1,118 @@
+"""A connection that breaks after the server did as it was told: what is sent again, what not."""
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+import pytest
+from jam_redis import RedisSessions
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from jam_core import JamStoreUnavailable
+
+from .servers import RedisServer
+
+
+class CuttingProxy:
+    """Passes commands on; when told to, breaks the connection in the place of the next answer."""
+
+    def __init__(self, port: int) -> None:
+        self._target = ("127.0.0.1", port)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self.cuts = 0
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        with suppress(OSError), client, socket.create_connection(self._target) as server:
+            while command := client.recv(1 << 16):
+                server.sendall(command)
+                answer = server.recv(1 << 16)
+                if b"EVALSHA" in command and self.cuts:
+                    self.cuts -= 1
+                    return
+                client.sendall(answer)
+
+
+@pytest.fixture
+def proxy(redis62: RedisServer) -> Iterator[CuttingProxy]:
+    proxy = CuttingProxy(redis62.port)
+    yield proxy
+    proxy.close()
+
+
+@pytest.fixture(params=["own client", "caller's client"])
+def store(
+    request: pytest.FixtureRequest, proxy: CuttingProxy, path: str
+) -> Iterator[RedisSessions]:
+    """A store, also on a client that would repeat whatever it is told."""
+    if request.param == "own client":
+        with RedisSessions(f"redis://127.0.0.1:{proxy.port}", path) as store:
+            yield store
+    else:
+        retry = Retry(NoBackoff(), 5)
+        with Redis(port=proxy.port, protocol=2, retry=retry) as client:
+            yield RedisSessions(client, path)
+
+
+def test_mutate_changes_nothing_twice(proxy: CuttingProxy, store: RedisSessions) -> None:
+    session_id = store.create("ann", {"n": 1})
+    store.mutate(session_id, lambda data: data)
+
+    def increase(data: dict[str, int]) -> dict[str, int]:
+        proxy.cuts = 1
+        return {"n": data["n"] + 1}
+
+    with pytest.raises(JamStoreUnavailable):
+        store.mutate(session_id, increase)
+    assert store.get(session_id) == {"n": 2}
+
+
+def test_create_and_rework_are_not_sent_again(
+    redis62: RedisServer, path: str, proxy: CuttingProxy, store: RedisSessions
+) -> None:
+    session_id = store.rework(store.create("ann", {}))
+    with redis62.client() as client:
+        proxy.cuts = 1
+        with pytest.raises(JamStoreUnavailable, match="cannot be reached"):
+            store.create("ann", {})
+        assert client.hlen(f"{path}:ann") == 2, "it was carried out once"
+        proxy.cuts = 1
+        with pytest.raises(JamStoreUnavailable, match="cannot be reached"):
+            store.rework(session_id)
+        assert client.hlen(f"{path}:ann") == 2
+
+
+def test_what_may_be_sent_again_is(proxy: CuttingProxy, path: str) -> None:
+    with RedisSessions(f"redis://127.0.0.1:{proxy.port}", path) as store:
+        session_id, other = store.create("ann", {"n": 1}), store.create("ann", {})
+        store.touch(session_id)
+        store.update(session_id, {})
+        store.delete(other)
+        operations: list[Callable[[], object]] = [
+            lambda: store.get(session_id),
+            lambda: store.update(session_id, {"n": 2}),
+            lambda: store.touch(session_id),
+            lambda: store.delete(other),
+        ]
+        for operation in operations:
+            proxy.cuts = 2
+            operation()
+            assert proxy.cuts == 0
+        assert store.get(session_id) == {"n": 2}
+        proxy.cuts = 9
+        with pytest.raises(JamStoreUnavailable):
+            store.get(session_id)
+        assert proxy.cuts == 5, "three times more, and no more"
