@@ -138,13 +138,21 @@ class ConcurrencyContract(StoreContract):
         self, open_store: StoreFactory, store: BaseSession
     ) -> None:
         self.need(store, "shared")
+        keys: dict[str, str] = {}
+
+        def prepare() -> str:
+            key = f"{KEY} {len(keys)}"
+            session_id = store.create(key, DATA)
+            keys[session_id] = key
+            return session_id
+
         for end in (
             lambda there, session_id: there.delete(session_id),
-            lambda there, _: there.clear(KEY),
+            lambda there, session_id: there.clear(keys[session_id]),
         ):
             rounds = self.race(
                 open_store,
-                lambda: store.create(KEY, DATA),
+                prepare,
                 lambda there, session_id: there.update(session_id, {"resurrected": True}),
                 end,
             )
@@ -172,11 +180,10 @@ class ConcurrencyContract(StoreContract):
         def rework(there: BaseSession, session_id: str) -> str:
             return there.rework(session_id)
 
-        n = iter(range(1_000_000))
         keys: dict[str, str] = {}
 
         def prepare() -> str:
-            key = f"{KEY} {next(n)}"
+            key = f"{KEY} {len(keys)}"
             session_id = store.create(key, DATA)
             keys[session_id] = key
             return session_id

@@ -27,7 +27,7 @@ class Watch:
 
     def __init__(self) -> None:
         self._secrets: set[str] = {KEY}
-        self._said: list[str] = []
+        self._said: set[str] = set()
 
     def keep_secret(self, secret: str) -> str:
         """Remember a secret and return it."""
@@ -37,12 +37,12 @@ class Watch:
     def hear(self, error: BaseException | None) -> None:
         """Remember what an error, and the errors behind it, say."""
         while error is not None:
-            self._said.append(f"{error!s} {error!r} {error.args!r}")
+            self._said.add(f"{error!s} {error!r} {error.args!r}")
             error = error.__cause__ or error.__context__
 
     def hear_text(self, text: str) -> None:
         """Remember a text."""
-        self._said.append(text)
+        self._said.add(text)
 
     def indiscretions(self) -> list[str]:
         """Return what was said and should not have been."""

