@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from jam_json import JSONSessions
 from jam_redis import RedisSessions
+from jam_sqlalchemy import SQLAlchemySessions
 
 from jam_core import BaseSession, exceptions
 from jam_core.options import Option, options_of
@@ -56,6 +57,7 @@ def own_options_of(store: type[BaseSession]) -> dict[str, Option]:
         ("docs/configuration.md", OPTIONS_OF_EVERY_STORE),
         ("plugins/jam-json/README.md", own_options_of(JSONSessions)),
         ("plugins/jam-redis/README.md", own_options_of(RedisSessions)),
+        ("plugins/jam-sqlalchemy/README.md", own_options_of(SQLAlchemySessions)),
     ],
 )
 def test_every_option_has_its_row_with_its_default(page: str, options: dict[str, Option]) -> None:

@@ -14,8 +14,12 @@ from jam_core import JamConfigurationError, JamStoreUnavailable
 
 _DATABASES = ("postgresql", "mariadb", "mysql", "sqlite")
 
-# So that nobody waits for ever; seconds, but milliseconds for tcp_user_timeout.
-_POSTGRESQL_TIMEOUTS: dict[str, Any] = {"connect_timeout": 10, "tcp_user_timeout": 30_000}
+# So that nobody waits for ever; seconds, but milliseconds for PostgreSQL's other three.
+_POSTGRESQL_TIMEOUTS: dict[str, Any] = {
+    "connect_timeout": 10,
+    "tcp_user_timeout": 30_000,
+    "options": "-c statement_timeout=30000 -c lock_timeout=15000",
+}
 _MYSQL_TIMEOUTS: dict[str, Any] = {
     "connect_timeout": 10,
     "read_timeout": 30,

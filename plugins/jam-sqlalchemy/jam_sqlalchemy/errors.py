@@ -26,6 +26,10 @@ _DAMAGED = "is damaged, or is no database. Restore it from a backup"
 _NO_FILE = "cannot open its file. Check the path and its permissions"
 _DISK = "got an error from its disk"
 _MISFIT = "has no fitting table any more. Restart the application to read what is missing"
+_POOLER = (
+    "is behind a pooler that refuses startup options. Set options = '' in connect_args, and limit "
+    "the user instead: ALTER ROLE ... SET statement_timeout"
+)
 _RESTARTING = "is starting up or shutting down"
 _CONFLICT = "was in conflict with other writers at every attempt. Try again"
 _CONSTRAINED = (
@@ -104,6 +108,7 @@ _PHRASES = {
     "too many clients": _CROWDED,
     "too many connections": _CROWDED,
     "connection slots": _CROWDED,
+    "unsupported startup parameter": _POOLER,
     "starting up": _RESTARTING,
     "shutting down": _RESTARTING,
     "no such table": _MISFIT,  # for these two SQLite has no code, either

