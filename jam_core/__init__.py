@@ -1,4 +1,7 @@
-"""Jam: server-side sessions whose store is a plugin."""
+"""Jam: server-side sessions whose store is a plugin.
+
+PYTEST_DONT_REWRITE: nothing here asserts, and a program may import Jam before it calls pytest.
+"""
 
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +24,18 @@ from jam_core.exceptions import (
 from jam_core.jam import Jam
 
 if TYPE_CHECKING:
-    from jam_core.codec import SessionCodec, check_session_key, generate_aes_key, hash_id
+    from jam_core.codec import (
+        SessionCodec,
+        check_session_key,
+        generate_aes_key,
+        handle_of_hash,
+        hash_id,
+        is_handle,
+        session_handle,
+    )
     from jam_core.encoders import BaseEncoder, JsonEncoder, MsgspecJsonEncoder
     from jam_core.logger import BaseLogger, JamLogger
+    from jam_core.records import SessionInfo, SessionRecord
     from jam_core.session import BaseSession, SessionOptions, hookimpl
 
 # Imported when first asked for: `from jam import Jam` stays light.
@@ -35,11 +47,16 @@ _LAZY = {
     "JsonEncoder": "encoders",
     "MsgspecJsonEncoder": "encoders",
     "SessionCodec": "codec",
+    "SessionInfo": "records",
     "SessionOptions": "session",
+    "SessionRecord": "records",
     "check_session_key": "codec",
     "generate_aes_key": "codec",
+    "handle_of_hash": "codec",
     "hash_id": "codec",
     "hookimpl": "session",
+    "is_handle": "codec",
+    "session_handle": "codec",
 }
 
 __all__ = [
@@ -65,11 +82,16 @@ __all__ = [
     "JsonEncoder",
     "MsgspecJsonEncoder",
     "SessionCodec",
+    "SessionInfo",
     "SessionOptions",
+    "SessionRecord",
     "check_session_key",
     "generate_aes_key",
+    "handle_of_hash",
     "hash_id",
     "hookimpl",
+    "is_handle",
+    "session_handle",
 ]
 
 

@@ -7,6 +7,7 @@ An encrypted id or value is ``J$_`` followed by a Fernet token
 import base64
 import hashlib
 import os
+import re
 import reprlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -23,11 +24,14 @@ from jam_core.exceptions import (
 )
 
 if TYPE_CHECKING:
-    from cryptography.fernet import MultiFernet
+    from cryptography.fernet import Fernet, MultiFernet
 
 SECRET_VARIABLE = "JAM_SESSION_AES_SECRET"  # noqa: S105  (a variable's name)
 _SEAL = "J$_"
 _KEY_LENGTH = 44  # 32 bytes in base64
+_MARK_LENGTH = 8
+_HANDLE_LENGTH = 16
+_HANDLE = re.compile(f"[0-9a-f]{{{_HANDLE_LENGTH}}}")
 _MINT_ATTEMPTS = 100
 _DEEPEST = 256
 _LONGEST_PATH = 32
@@ -48,6 +52,25 @@ def generate_aes_key() -> bytes:
 def hash_id(session_id: str) -> str:
     """Return the SHA-256 of a session id in hexadecimal: what a store keeps in the id's place."""
     return hashlib.sha256(session_id.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def session_handle(session_id: str) -> str:
+    """Return what names a session to its owner: 16 hexadecimal digits, from which no id follows.
+
+    `Jam.session_list` shows it for each session, `Jam.session_revoke` takes it; with this function
+    an application finds out which of them is the session that it is asked in.
+    """
+    return handle_of_hash(hash_id(session_id))
+
+
+def handle_of_hash(id_hash: str) -> str:
+    """Return the `session_handle` of the session id that has this `hash_id`."""
+    return id_hash[:_HANDLE_LENGTH]
+
+
+def is_handle(text: object) -> bool:
+    """Tell whether something looks like a `session_handle`, and is no pattern or worse."""
+    return isinstance(text, str) and _HANDLE.fullmatch(text) is not None
 
 
 def check_session_key(session_key: object) -> None:
@@ -72,6 +95,10 @@ class SessionCodec:
         serializer: Writes and reads the data.
         keys: Fernet keys, newest first; the first encrypts, all decrypt. None: no encryption.
 
+    Attributes:
+        key_marks: The marks of the keys, in their order: a mark names a key and tells nothing of
+            it. Empty without encryption.
+
     Raises:
         JamConfigurationError: The serializer does not work.
         JamSessionInvalidAESKey: A key is not 32 url-safe base64-encoded bytes.
@@ -87,11 +114,20 @@ class SessionCodec:
         self._serializer = serializer
         _try_serializer(serializer)
         self._cipher: MultiFernet | None = None
+        self._fernets: list[Fernet] = []
+        self.key_marks: tuple[str, ...] = ()
         if keys is not None:
             from cryptography.fernet import InvalidToken
 
-            self._cipher = _cipher(keys)
+            self._fernets = _fernets(keys)
+            self._cipher = _cipher(self._fernets)
             self._invalid_token = InvalidToken
+            self.key_marks = tuple(_mark_of(key) for key in keys)
+
+    @property
+    def id_key(self) -> str | None:
+        """The mark of the key that ids minted now are encrypted with; None without encryption."""
+        return self.key_marks[0] if self.key_marks else None
 
     @property
     def writes_plain_json(self) -> bool:
@@ -183,6 +219,23 @@ class SessionCodec:
         # Not chained: the serializer's own error may hold the data.
         raise JamSessionCorrupt(fault)
 
+    def mark_of(self, text: str) -> str | None:
+        """Return the mark of the key that an id or a stored text is encrypted with.
+
+        None if it is not encrypted, or with none of the keys.
+        """
+        if text.startswith(_SEAL) and text.isascii():
+            for mark, fernet in zip(self.key_marks, self._fernets, strict=True):
+                with suppress(self._invalid_token):
+                    fernet.decrypt(text[len(_SEAL) :])
+                    return mark
+        return None
+
+    def rekeyed(self, text: str) -> str | None:
+        """Return a stored text encrypted with the first key; None if no key decrypts it."""
+        plain = self._unseal(text)
+        return None if plain is None else self._seal(plain)
+
     def _seal(self, text: str) -> str:
         if self._cipher is None:
             return text
@@ -252,10 +305,10 @@ def _is_deep(value: object) -> bool:
     return True
 
 
-def _cipher(keys: Sequence[bytes]) -> "MultiFernet":
-    from cryptography.fernet import Fernet, MultiFernet
+def _fernets(keys: Sequence[bytes]) -> "list[Fernet]":
+    from cryptography.fernet import Fernet
 
-    ring = []
+    ring: list[Fernet] = []
     for number, key in enumerate(keys, start=1):
         with suppress(ValueError):
             if len(key) == _KEY_LENGTH:
@@ -266,7 +319,17 @@ def _cipher(keys: Sequence[bytes]) -> "MultiFernet":
                 f"variable {SECRET_VARIABLE}, is not 32 url-safe base64-encoded bytes. Make one "
                 "with jam.utils.generate_aes_key(); put a comma between several."
             )
-    return MultiFernet(ring)
+    return ring
+
+
+def _cipher(fernets: "Sequence[Fernet]") -> "MultiFernet":
+    from cryptography.fernet import MultiFernet
+
+    return MultiFernet(fernets)
+
+
+def _mark_of(key: bytes) -> str:
+    return hashlib.sha256(b"jam key mark " + key).hexdigest()[:_MARK_LENGTH]
 
 
 def _is_canonical(token: str) -> bool:

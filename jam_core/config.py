@@ -79,8 +79,8 @@ def read_configuration(
 
 def _no_configuration() -> NoReturn:
     raise JamConfigurationError(
-        "There is no configuration: pass Jam a file's path or a dict, or set the environment "
-        f"variable {CONFIG_VARIABLE} to the path of a file."
+        "There is no configuration: pass Jam a file's path or a dict (--config FILE on the "
+        f"command line), or set the environment variable {CONFIG_VARIABLE} to the path of a file."
     )
 
 
@@ -103,7 +103,7 @@ def _table_at(
             names = ", ".join(_join(above, name) for name in _tables_in(table)) or "none"
             raise JamConfigurationError(
                 f"{source} has no table [{pointer}]. Its tables: {names}. Write [{pointer}], or "
-                "pass Jam the dotted path of the table as `pointer`."
+                "pass its dotted path to Jam as `pointer` (--pointer on the command line)."
             )
         table, above = table[part], _join(above, part)
     if not isinstance(table, Mapping):
@@ -124,6 +124,8 @@ def _parse_file(path: Path) -> Mapping[str, Any]:
         ".yml": _parse_yaml,
     }
     parse = parsers.get(path.suffix.lower())
+    if parse is None and path.is_dir():
+        raise JamConfigurationError(f"{path} is a directory: give the path of a file in it.")
     if parse is None:
         raise JamConfigurationError(
             f"{path}: a configuration file ends in {', '.join(sorted(parsers))}."
@@ -135,7 +137,7 @@ def _parse_file(path: Path) -> Mapping[str, Any]:
     except OSError as error:
         raise JamConfigurationError(
             f"{path.absolute()} cannot be read: {error.strerror}. "
-            f"Check the path given to Jam, or in {CONFIG_VARIABLE}."
+            f"Check its permissions, and the path given to Jam or in {CONFIG_VARIABLE}."
         ) from error
     document = parse(path, text)
     if not isinstance(document, Mapping):

@@ -1,10 +1,37 @@
-"""The logger that a store is given."""
+"""The logger that a store is given, and what is said to it of the life of sessions."""
 
+import hashlib
+import os
+import secrets
 from abc import ABC, abstractmethod
+
+from jam_core.codec import session_handle
+
+LOG_KEY_VARIABLE = "JAM_LOG_KEY"
+_NAME_BYTES = 8
+
+CREATED, UPDATED, ROTATED = "created", "updated", "rotated"
+DELETED, CLEARED, REJECTED = "deleted", "cleared", "rejected"
+EVENTS = (CREATED, UPDATED, ROTATED, DELETED, CLEARED, REJECTED)
 
 
 class BaseLogger(ABC):
     """What Jam asks of a logger. Messages carry no session id, key or secret."""
+
+    def logs_event(self, event: str) -> bool:  # noqa: ARG002
+        """Tell whether `event` would log this event: if not, nothing is computed for it."""
+        return True
+
+    def event(self, event: str, facts: dict[str, str | int]) -> None:
+        """Log what happened to a session.
+
+        Args:
+            event: "created", "updated", "rotated", "deleted", "cleared", or "rejected".
+            facts: What is known: "session" and "session_key", each as a keyed hash, "operation",
+                "count".
+        """
+        log = self.debug if event == UPDATED else self.info
+        log("session %s: %s", event, _in_words(facts))
 
     @abstractmethod
     def debug(self, message: str, *args: object) -> None:
@@ -30,6 +57,18 @@ class JamLogger(BaseLogger):
         import logging
 
         self._logger = logging.getLogger("jam")
+        self._levels = dict.fromkeys(EVENTS, logging.INFO) | {UPDATED: logging.DEBUG}
+
+    def logs_event(self, event: str) -> bool:
+        """Tell whether the logger is set to a level that includes the event's."""
+        return self._logger.isEnabledFor(self._levels[event])
+
+    def event(self, event: str, facts: dict[str, str | int]) -> None:
+        """Log at level INFO, "updated" at DEBUG; the record has `jam_event` and `jam_<fact>`."""
+        extra = {f"jam_{name}": value for name, value in {"event": event, **facts}.items()}
+        self._logger.log(
+            self._levels[event], "session %s: %s", event, _in_words(facts), extra=extra
+        )
 
     def debug(self, message: str, *args: object) -> None:
         """Log at level DEBUG."""
@@ -51,6 +90,10 @@ class JamLogger(BaseLogger):
 class NullLogger(BaseLogger):
     """Logs nothing: what `logger = None` stands for."""
 
+    def logs_event(self, event: str) -> bool:  # noqa: ARG002
+        """Tell that it does not."""
+        return False
+
     def debug(self, message: str, *args: object) -> None:
         """Do nothing."""
 
@@ -62,3 +105,35 @@ class NullLogger(BaseLogger):
 
     def error(self, message: str, *args: object) -> None:
         """Do nothing."""
+
+
+class LogNames:
+    """Names sessions and session keys in log records: by a keyed hash, from which nothing follows.
+
+    The key is the text in the environment variable JAM_LOG_KEY; processes that share it give a
+    session the same name. Without it, each process makes a random key when it opens a store.
+    """
+
+    def __init__(self) -> None:
+        secret = os.environ.get(LOG_KEY_VARIABLE, "") or secrets.token_hex()
+        self._key = hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()
+
+    def of_session(self, session_id: object) -> str:
+        """Name a session by its id; what is no text has no name."""
+        return self.of_handle(session_handle(session_id)) if isinstance(session_id, str) else "-"
+
+    def of_handle(self, handle: str) -> str:
+        """Name a session by its handle: the same name."""
+        return self._hash(handle, b"session")
+
+    def of_key(self, session_key: str) -> str:
+        """Name a session key."""
+        return self._hash(session_key, b"session key")
+
+    def _hash(self, text: str, kind: bytes) -> str:
+        raw = text.encode("utf-8", "surrogatepass")
+        return hashlib.blake2b(raw, key=self._key, digest_size=_NAME_BYTES, person=kind).hexdigest()
+
+
+def _in_words(facts: dict[str, str | int]) -> str:
+    return " ".join(f"{name}={value}" for name, value in facts.items())

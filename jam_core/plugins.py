@@ -54,7 +54,9 @@ class InstalledPlugin(NamedTuple):
         try:
             return EntryPoint(self.name, self.value, group="").load()
         except (Exception, SystemExit) as error:
-            raise import_failure(f"Plugin {self}", error) from error
+            failure = import_failure(f"Plugin {self}", error)
+            remedy = f"Reinstall or update {self.distribution}, or tell its maintainers."
+            raise JamPluginLoadError(f"{failure.message} {remedy}") from error
 
 
 def installed_stores() -> list[InstalledPlugin]:
@@ -232,11 +234,13 @@ def _described(entry_point: "EntryPoint") -> InstalledPlugin:
 def _the_one_named(name: str, installed: Sequence[InstalledPlugin], what: str) -> InstalledPlugin:
     found = [plugin for plugin in installed if plugin.name == name]
     if not found:
+        match = close_match(name, [plugin.name for plugin in installed])
         package = f"jam-{re.sub('[^a-z0-9]+', '-', name.lower()).strip('-')}"
+        # After a slip of the pen, that package would be a stranger's.
+        install = f" By convention the package {package} provides it: pip install {package}"
         raise JamPluginNotFound(
-            f"{what} {name!r} is not installed."
-            f"{close_match(name, [plugin.name for plugin in installed])} {_available(installed)} "
-            f"By convention the package {package} provides it: pip install {package}"
+            f"{what} {name!r} is not installed.{match} {_available(installed)}"
+            f"{'' if match else install}"
         )
     if len(found) > 1:
         raise JamPluginConflict(

@@ -3,7 +3,7 @@
 import random
 import time
 from abc import ABC, ABCMeta, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypedDict
 
@@ -14,15 +14,27 @@ from jam_core.encoders import BaseEncoder, JsonEncoder
 from jam_core.exceptions import (
     JamConfigurationError,
     JamSessionConflict,
+    JamSessionCorrupt,
     JamSessionNotFound,
     JamSessionUnsupported,
 )
 from jam_core.logger import BaseLogger, JamLogger, NullLogger
+from jam_core.records import SessionInfo, SessionRecord
 
 PROJECT = "jam"
 REQUIRED_OPERATIONS = ("create", "get", "update", "delete", "clear", "rework")
-OPTIONAL_OPERATIONS = ("touch", "mutate", "purge", "ping")
+OPTIONAL_OPERATIONS = (
+    "touch",
+    "mutate",
+    "purge",
+    "ping",
+    "list_sessions",
+    "revoke",
+    "clear_others",
+)
 OPERATIONS = REQUIRED_OPERATIONS + OPTIONAL_OPERATIONS
+RECORDS = "records"
+_RECORD_METHODS = ("records", "restore", "replace")
 
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
@@ -214,6 +226,79 @@ class BaseSession(ABC, metaclass=SessionMeta):
         """Return if the backend answers, else raise `JamStoreUnavailable`. Optional."""
         raise self._lacks("ping")
 
+    @hookspec(firstresult=True)
+    def list_sessions(self, session_key: str) -> list[SessionInfo]:
+        """Return the live sessions of a key, in any order, as they were at one moment.
+
+        Those are the sessions that `get` does not answer with None. One whose record cannot be
+        decoded is shown with None for its data, and hides no other. Optional; `info_of` makes the
+        entries.
+        """
+        raise self._lacks("list_sessions")
+
+    @hookspec(firstresult=True)
+    def revoke(self, session_key: str, handle: str) -> bool:
+        """End the key's session that has this handle, as `delete` would.
+
+        Returns:
+            False if there is none; `handle` may be any string. Optional.
+        """
+        raise self._lacks("revoke")
+
+    @hookspec(firstresult=True)
+    def clear_others(self, session_id: str) -> int:
+        """End every other session of this session's key, in one atomic step.
+
+        The session itself stays as it is, ttl included. If it is gone, nobody's session ends:
+        that is `JamSessionNotFound`. Optional.
+
+        Returns:
+            How many sessions ended.
+        """
+        raise self._lacks("clear_others")
+
+    def records(self) -> Iterator[SessionRecord]:
+        """Yield the live sessions of every key, for operators: to move, re-encrypt, count them.
+
+        1. Hold no lock and no transaction while the caller works on what was yielded.
+        2. Yield a session that nobody touches meanwhile at least once; what others do meanwhile
+           may be seen or not.
+        3. Yield nothing of another application; leave out, with a warning to the logger, what
+           cannot be read.
+
+        Optional: a store has all of records, restore and replace, or none of them. They are no
+        hooks; together they are the capability "records".
+        """
+        raise self._lacks(RECORDS)
+
+    def restore(self, records: Sequence[SessionRecord]) -> int:
+        """Store sessions as they are: id, key, data, expiry and deadline; restart nothing.
+
+        One whose id is there already is left out, so that restoring twice does no harm; so is one
+        that has ended. Each is stored whole or not at all. Optional, see `records`.
+
+        Returns:
+            How many were stored.
+
+        Raises:
+            JamSessionUnsupported: The store keeps ids, and a record has only its id's hash.
+        """
+        raise self._lacks(RECORDS)
+
+    def replace(self, record: SessionRecord, data: str) -> bool:
+        """Replace a session's stored text if it is still the record's; its expiry stays.
+
+        Optional, see `records`.
+
+        Args:
+            record: The session, as `records` yielded it.
+            data: The new text, from the codec.
+
+        Returns:
+            False if the text has changed meanwhile, or the session is gone.
+        """
+        raise self._lacks(RECORDS)
+
     def close(self) -> None:
         """Release what the store itself opened. May be called again. Optional."""
 
@@ -233,7 +318,7 @@ class BaseSession(ABC, metaclass=SessionMeta):
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """The optional operations that this store implements, and its `guarantees`."""
+        """What the store can do beyond the required: optional operations and `guarantees`."""
         return optional_operations_of(type(self)) | self.guarantees
 
     def deadline(self, created_at: float) -> float | None:
@@ -275,6 +360,19 @@ class BaseSession(ABC, metaclass=SessionMeta):
                 return new_data
         raise JamSessionConflict
 
+    def info_of(self, record: SessionRecord) -> SessionInfo | None:
+        """For store authors: how `list_sessions` shows a live session; None: not at all."""
+        try:
+            data = self.codec.decode(record.data, "A session")
+        except JamSessionCorrupt:
+            data = None
+        else:
+            if data is None:
+                return None
+        return SessionInfo(
+            record.handle, data, record.created_at, record.expires_at, record.deadline
+        )
+
     def _lacks(self, operation: str) -> JamSessionUnsupported:
         return JamSessionUnsupported(
             f"{type(self).__name__} does not support {operation}. "
@@ -283,12 +381,13 @@ class BaseSession(ABC, metaclass=SessionMeta):
 
 
 def optional_operations_of(store: type[BaseSession]) -> frozenset[str]:
-    """Return the names of the optional operations that a store's class implements."""
-    return frozenset(
-        name
-        for name in OPTIONAL_OPERATIONS
-        if getattr(store, name) is not getattr(BaseSession, name)
-    )
+    """Return the optional operations that a store's class implements; "records" is one, too."""
+
+    def implements(name: str) -> bool:
+        return getattr(store, name) is not getattr(BaseSession, name)
+
+    names = {name for name in OPTIONAL_OPERATIONS if implements(name)}
+    return frozenset(names | ({RECORDS} if all(map(implements, _RECORD_METHODS)) else set()))
 
 
 def _seconds(name: str, value: object) -> int | None:

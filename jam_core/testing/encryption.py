@@ -1,6 +1,8 @@
 """With is_session_crypt: what is forged is no session, and keys can be rotated."""
 
 import base64
+from collections.abc import Callable
+from itertools import count
 from typing import Any, ClassVar
 
 import pytest
@@ -14,7 +16,16 @@ from jam_core.exceptions import (
     JamSessionNotFound,
 )
 from jam_core.session import BaseSession
-from jam_core.testing.fixtures import DATA, KEY, StoreContract, StoreFactory, Watch
+from jam_core.testing.fixtures import (
+    DATA,
+    KEY,
+    PRIVATE,
+    Snapshot,
+    StoreContract,
+    StoreFactory,
+    Watch,
+)
+from jam_core.testing.promises import promise
 
 
 class CountingEncoder(BaseEncoder):
@@ -42,19 +53,21 @@ class EncryptionContract(StoreContract):
         """Return a key."""
         return watch.keep_secret(generate_aes_key().decode())
 
+    @promise("encryption", "every operation works on encrypted ids and data")
     def test_everything_works_encrypted(self, open_store: StoreFactory, secret: str) -> None:
         store = open_store(is_session_crypt=True, session_aes_secret=secret)
         session_id = store.create("a:b", DATA)
-        assert session_id.startswith("J$_")
-        assert store.get(session_id) == DATA
+        assert session_id.startswith("J$_"), "an encrypted id begins with J$_"
+        assert store.get(session_id) == DATA, "get decrypts what create encrypted"
         store.update(session_id, {})
-        assert store.get(session_id) == {}
+        assert store.get(session_id) == {}, "get decrypts what update encrypted"
         new = store.rework(session_id)
-        assert store.get(session_id) is None
-        assert store.get(new) == {}
+        assert store.get(session_id) is None, "the old id is dead"
+        assert store.get(new) == {}, "the data stays"
         store.clear("a:b")
-        assert store.get(new) is None
+        assert store.get(new) is None, "clear finds encrypted sessions"
 
+    @promise("encryption", "a forged id is no session, and no second decoder is tried")
     def test_forged_ids_are_refused_quietly(self, open_store: StoreFactory, secret: str) -> None:
         CountingEncoder.decoded.clear()
         options: dict[str, Any] = {"is_session_crypt": True, "serializer": CountingEncoder}
@@ -76,15 +89,63 @@ class EncryptionContract(StoreContract):
             plain.create(KEY, DATA),
         ]
         for forgery in forged:
-            assert store.get(forgery) is None
+            assert store.get(forgery) is None, "get answers None for a forgery"
             store.delete(forgery)
             with pytest.raises(JamSessionNotFound):
                 store.update(forgery, {"n": 1})
             with pytest.raises(JamSessionNotFound):
                 store.rework(forgery)
         assert not CountingEncoder.decoded, "what does not verify is not decoded any other way"
-        assert store.get(session_id) == DATA
+        assert store.get(session_id) == DATA, "the sessions that are there live on"
 
+    @promise("encryption", "plain data is not accepted for encrypted", needs=["shared"])
+    def test_plain_data_is_not_taken_for_encrypted(
+        self, open_store: StoreFactory, secret: str
+    ) -> None:
+        store = open_store(is_session_crypt=True, session_aes_secret=secret)
+        session_id = store.create(KEY, DATA)
+        store.delete(session_id)
+        smuggler = open_store(id_factory=lambda: session_id)
+        smuggler.create(KEY, {"role": "smuggled"})
+        assert store.get(session_id) is None, "what somebody else wrote in plain is a forgery"
+
+    @promise("encryption", "encrypted data is not stored, or read, in plain", needs=["shared"])
+    def test_encrypted_data_is_not_taken_for_plain(
+        self, open_store: StoreFactory, secret: str
+    ) -> None:
+        store = open_store(is_session_crypt=True, session_aes_secret=secret)
+        session_id = store.create(KEY, DATA)
+        try:
+            answer = open_store().get(session_id)
+        except JamSessionCorrupt as error:
+            assert "is_session_crypt" in str(error), "the error names the option that is off"
+        else:
+            assert answer is None, "without the key there is nothing to read"
+
+    @promise("encryption", "no id and no data is stored in readable form", needs=["snapshot"])
+    def test_nothing_readable_is_stored(
+        self, open_store: StoreFactory, secret: str, snapshot: Snapshot
+    ) -> None:
+        numbers = count()
+        store = open_store(
+            is_session_crypt=True,
+            session_aes_secret=secret,
+            id_factory=lambda: f"readable-id-{next(numbers)}",
+        )
+        ids = [store.create(KEY, DATA)]
+        writes: dict[str, Callable[[], object]] = {
+            "create": lambda: None,
+            "update": lambda: store.update(ids[-1], DATA),
+            "rework": lambda: ids.append(store.rework(ids[-1])),
+        }
+        if "mutate" in store.capabilities:
+            writes["mutate"] = lambda: store.mutate(ids[-1], lambda _: DATA)
+        for name, write in writes.items():
+            write()
+            for private in (PRIVATE, "readable-id", secret):
+                assert private not in repr(snapshot()), f"{name} stores nothing readable"
+
+    @promise("encryption", "sessions survive a rotation of keys", needs=["shared"])
     def test_rotating_keys_keeps_everybody_logged_in(
         self, open_store: StoreFactory, watch: Watch
     ) -> None:
@@ -94,7 +155,6 @@ class EncryptionContract(StoreContract):
             return open_store(is_session_crypt=True, session_aes_secret=list(keys))
 
         before = under(old)
-        self.need(before, "shared")
         session_id = before.create(KEY, DATA)
         during = under(new, old)
         assert during.get(session_id) == DATA, "the second key still opens its sessions"
@@ -103,23 +163,22 @@ class EncryptionContract(StoreContract):
         during.update(reworked, {"n": 2})
         after = under(new)
         assert after.get(reworked) == {"n": 2}, "the first key seals what is written"
-        assert before.get(reworked) is None
-        assert after.get(session_id) is None
+        assert before.get(reworked) is None, "the old key opens nothing new"
+        assert after.get(session_id) is None, "what is not under a key is no session"
 
+    @promise("encryption", "keys come from JAM_SESSION_AES_SECRET by default", needs=["shared"])
     def test_keys_come_from_the_environment(
         self, open_store: StoreFactory, secret: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         old = generate_aes_key().decode()
         monkeypatch.setenv("JAM_SESSION_AES_SECRET", f"{secret}, {old}")
         store = open_store(is_session_crypt=True)
-        self.need(store, "shared")
-        assert open_store(is_session_crypt=True, session_aes_secret=secret).get(
-            store.create(KEY, DATA)
-        )
-        assert store.get(
-            open_store(is_session_crypt=True, session_aes_secret=old.encode()).create(KEY, DATA)
-        )
+        under_first = open_store(is_session_crypt=True, session_aes_secret=secret)
+        under_second = open_store(is_session_crypt=True, session_aes_secret=old.encode())
+        assert under_first.get(store.create(KEY, DATA)) == DATA, "the first key encrypts"
+        assert store.get(under_second.create(KEY, DATA)) == DATA, "every key decrypts"
 
+    @promise("encryption", "encryption without a key is JamSessionEmptyAESKey")
     def test_no_key_is_an_error(
         self, open_store: StoreFactory, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -129,6 +188,7 @@ class EncryptionContract(StoreContract):
             with pytest.raises(JamSessionEmptyAESKey):
                 open_store(is_session_crypt=True, session_aes_secret=nothing)
 
+    @promise("encryption", "a bad key is JamSessionInvalidAESKey, which does not show it")
     def test_a_bad_key_is_an_error_that_does_not_show_it(
         self, open_store: StoreFactory, secret: str, watch: Watch
     ) -> None:
@@ -137,39 +197,18 @@ class EncryptionContract(StoreContract):
             with pytest.raises(JamSessionInvalidAESKey) as caught:
                 open_store(is_session_crypt=True, session_aes_secret=[secret, bad])
             watch.hear(caught.value)
-            assert "2 of 2" in str(caught.value)
+            assert "2 of 2" in str(caught.value), "the error says which key it is"
+            assert not watch.indiscretions(), "the error does not show a key"
 
-    def test_encrypted_data_is_not_taken_for_plain(
+    @promise(
+        "encryption", "plain sessions are left alone by a store that encrypts", needs=["shared"]
+    )
+    def test_plain_sessions_outlive_an_attempt_at_encryption(
         self, open_store: StoreFactory, secret: str
     ) -> None:
-        store = open_store(is_session_crypt=True, session_aes_secret=secret)
-        self.need(store, "shared")
-        session_id = store.create(KEY, DATA)
-        try:
-            answer = open_store().get(session_id)
-        except JamSessionCorrupt as error:
-            assert "is_session_crypt" in str(error)
-        else:
-            assert answer is None
-
-    def test_a_record_of_another_serializer_is_corrupt_and_left_alone(
-        self, open_store: StoreFactory
-    ) -> None:
-        class Odd(BaseEncoder):
-            @classmethod
-            def dumps(cls, var: dict[str, Any]) -> bytes:
-                return b"odd" + JsonEncoder.dumps(var)
-
-            @classmethod
-            def loads(cls, var: str | bytes) -> dict[str, Any]:
-                return JsonEncoder.loads(var[3:])
-
-        odd, normal = open_store(serializer=Odd), open_store()
-        self.need(odd, "shared")
-        session_id, other = odd.create(KEY, DATA), normal.create(KEY, {"n": 1})
-        with pytest.raises(JamSessionCorrupt):
-            normal.get(session_id)
-        assert normal.get(other) == {"n": 1}, "other sessions are not affected"
-        assert odd.get(session_id) == DATA, "the record was left as it is"
-        normal.delete(session_id)
-        assert odd.get(session_id) is None, "a damaged session can be ended"
+        plain = open_store()
+        session_id = plain.create(KEY, DATA)
+        encrypting = open_store(is_session_crypt=True, session_aes_secret=secret)
+        assert encrypting.get(session_id) is None, "a plain id is no session under encryption"
+        encrypting.delete(session_id)
+        assert plain.get(session_id) == DATA, "turned off again, nobody is logged out"

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 from uuid import uuid4
 
@@ -12,7 +13,10 @@ from jam_core.session import OPERATIONS, BaseSession
 from jam_core.testing.timekeeping import ManualClock, Timekeeper
 
 KEY = "ann@example.org"
-DATA = {"role": "admin", "cart": [1, 2.5, None, True], "name": "Ænn ☃"}
+PRIVATE = "what-ann-wrote-in-private"
+DATA = {"role": "admin", "cart": [1, 2.5, None, True], "name": "Ænn ☃", "note": PRIVATE}
+
+OPTIONAL_FIXTURES = ("break_backend", "snapshot", "damage")
 
 
 class StoreFactory(Protocol):
@@ -22,11 +26,16 @@ class StoreFactory(Protocol):
         """Open it with these options of `BaseSession`, and `clock` if it takes one."""
 
 
+BreakBackend = Callable[[], AbstractContextManager[object]]
+Snapshot = Callable[[], object]
+Damage = Callable[[str], object]
+
+
 class Watch:
     """Remembers what must never be seen, and what was said."""
 
     def __init__(self) -> None:
-        self._secrets: set[str] = {KEY}
+        self._secrets: set[str] = {KEY, PRIVATE}
         self._said: set[str] = set()
 
     def keep_secret(self, secret: str) -> str:
@@ -36,9 +45,15 @@ class Watch:
 
     def hear(self, error: BaseException | None) -> None:
         """Remember what an error, and the errors behind it, say."""
-        while error is not None:
-            self._said.add(f"{error!s} {error!r} {error.args!r}")
-            error = error.__cause__ or error.__context__
+        heard: set[int] = set()
+        behind = [error]
+        while behind:
+            error = behind.pop()
+            if error is not None and id(error) not in heard:
+                heard.add(id(error))
+                notes = getattr(error, "__notes__", ())
+                self._said.add(f"{error!s} {error!r} {error.args!r} {notes!r}")
+                behind += [error.__cause__, error.__context__]
 
     def hear_text(self, text: str) -> None:
         """Remember a text."""
@@ -79,13 +94,43 @@ class StoreContract:
         )
 
     @pytest.fixture
+    def break_backend(self) -> BreakBackend | None:
+        """Return what makes the backend unreachable for as long as a `with` block lasts."""
+        return None
+
+    @pytest.fixture
+    def snapshot(self) -> Snapshot | None:
+        """Return what returns all that the backend holds, in a form that `==` compares."""
+        return None
+
+    @pytest.fixture
+    def damage(self) -> Damage | None:
+        """Return what makes the stored record of a session id undecodable."""
+        return None
+
+    @pytest.fixture(autouse=True)
+    def _is_switched_on(self, request: pytest.FixtureRequest) -> None:
+        """Skip a clause that needs what is not there, and say what would switch it on."""
+        made = getattr(request.function, "promise", None)
+        for need in () if made is None else made.needs:
+            if need not in OPTIONAL_FIXTURES:
+                self.need(request.getfixturevalue("store"), need)
+            elif request.getfixturevalue(need) is None:
+                pytest.skip(
+                    f"{type(self).__name__} does not define the fixture {need!r}: "
+                    "docs/contract.md#fixtures says what it does"
+                )
+
+    @pytest.fixture
     def watch(self, caplog: pytest.LogCaptureFixture) -> Iterator[Watch]:
-        """Let no id, key or secret be said in a log record, a repr or an error."""
+        """Let no id, key, secret or data be said in a log record, a repr or an error."""
         watch = Watch()
         with caplog.at_level(logging.DEBUG):
             yield watch
         watch.hear_text(caplog.text)
-        assert not watch.indiscretions(), "an id, a session key or a secret was given away"
+        assert not watch.indiscretions(), (
+            "privacy: an id, a session key, a secret or data was given away"
+        )
 
     @pytest.fixture
     def clock(self) -> ManualClock:
@@ -143,9 +188,11 @@ class StoreContract:
             probe.close()
         return {"clock": clock, **options} if self._has_clock else options
 
-    @staticmethod
-    def need(store: BaseSession, *capabilities: str) -> None:
+    @classmethod
+    def need(cls, store: BaseSession, *capabilities: str) -> None:
         """Skip the clause if the store lacks what it is about."""
         for capability in capabilities:
-            if capability not in store.capabilities:
+            if capability == "clock" and not cls.takes_clock(store):
+                pytest.skip(f"{type(store).__name__} takes no clock: its server keeps the time")
+            if capability != "clock" and capability not in store.capabilities:
                 pytest.skip(f"{type(store).__name__} does not declare {capability!r}")

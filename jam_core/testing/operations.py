@@ -1,4 +1,4 @@
-"""The six operations, and the optional ones, one caller at a time."""
+"""The six operations, one caller at a time."""
 
 import json
 from collections.abc import Callable
@@ -7,14 +7,15 @@ from typing import Any
 
 import pytest
 
+from jam_core.codec import generate_aes_key
 from jam_core.exceptions import (
     JamConfigurationError,
     JamSessionDataError,
     JamSessionNotFound,
-    JamSessionUnsupported,
 )
-from jam_core.session import OPTIONAL_OPERATIONS, BaseSession
-from jam_core.testing.fixtures import DATA, KEY, StoreContract, StoreFactory, Watch
+from jam_core.session import BaseSession
+from jam_core.testing.fixtures import DATA, KEY, StoreContract, StoreFactory
+from jam_core.testing.promises import promise
 
 HOSTILE = {
     "10 kB": "k" * 10_000,
@@ -37,7 +38,11 @@ HOSTILE = {
     "encrypted-like": "J$_gAAAAA",
 }
 
-KEYS_THAT_LOOK_ALIKE = ["ann", "Ann", "ANN", "ann ", " ann", "ann:", "ann:1", "an", "annn", "ann*"]
+LONG = "ann@a-very-long-name" * 20
+KEYS_THAT_LOOK_ALIKE = [
+    *("ann", "Ann", "ANN", "ann ", " ann", "ann:", "ann:1", "ann1", "an", "ann*"),
+    *("a_n", "a%", "änn", "a\u0308nn", "ann\0", LONG, LONG + "!"),
+]
 
 DATA_OF_EVERY_KIND: dict[str, dict[str, Any]] = {
     "empty": {},
@@ -56,11 +61,14 @@ DATA_OF_EVERY_KIND: dict[str, dict[str, Any]] = {
 class OperationsContract(StoreContract):
     """Create, get, update, delete, clear, rework."""
 
+    @promise("create", "the session is stored before create returns its id, a string")
     def test_get_returns_what_create_stored(self, store: BaseSession) -> None:
         session_id = store.create(KEY, DATA)
         assert isinstance(session_id, str), "create returns the id, a string"
         assert store.get(session_id) == DATA, "get returns the data that create was given"
+        assert store.get(session_id) == DATA, "a session can be read again"
 
+    @promise("options", "parameters have the names that they have in BaseSession")
     def test_operations_take_the_keywords_of_the_hookspec(self, store: BaseSession) -> None:
         session_id = store.create(session_key=KEY, data=DATA)
         store.update(session_id=session_id, data={})
@@ -69,6 +77,7 @@ class OperationsContract(StoreContract):
         store.delete(session_id=session_id)
         store.clear(session_key=KEY)
 
+    @promise("update", "update, delete and clear return None")
     def test_update_delete_and_clear_return_none(self, store: BaseSession) -> None:
         session_id = store.create(KEY, DATA)
         answers: list[object] = [
@@ -79,8 +88,9 @@ class OperationsContract(StoreContract):
                 (store.clear, (KEY,)),
             )
         ]
-        assert answers == [None, None, None]
+        assert answers == [None, None, None], "update, delete and clear return None"
 
+    @promise("create", "any JSON object comes back unchanged: empty, 1 MB, all of Unicode")
     @pytest.mark.parametrize("data", DATA_OF_EVERY_KIND.values(), ids=list(DATA_OF_EVERY_KIND))
     def test_any_json_object_comes_back_unchanged(
         self, store: BaseSession, data: dict[str, Any]
@@ -92,74 +102,26 @@ class OperationsContract(StoreContract):
         assert store.get(session_id) == data, "update keeps data as it is"
         assert store.get(store.rework(session_id)) == data, "rework keeps data as it is"
 
+    @promise("create", "a session key holds any characters")
     @pytest.mark.parametrize("key", HOSTILE.values(), ids=list(HOSTILE))
     def test_a_session_key_holds_any_characters(self, store: BaseSession, key: str) -> None:
         other = store.create(KEY, {"of": "another key"})
         session_id = store.create(key, DATA)
-        assert store.get(session_id) == DATA
+        assert store.get(session_id) == DATA, "the session of the key is there"
         store.update(session_id, {"n": 1})
         session_id = store.rework(session_id)
-        assert store.get(session_id) == {"n": 1}
+        assert store.get(session_id) == {"n": 1}, "the session of the key can be changed"
         store.clear(key)
         assert store.get(session_id) is None, "clear ends the key's sessions"
         assert store.get(other) is not None, "clear leaves the sessions of other keys"
 
-    @pytest.mark.parametrize("cleared", KEYS_THAT_LOOK_ALIKE)
-    def test_clear_ends_every_session_of_the_key_and_no_other(
-        self, store: BaseSession, cleared: str
-    ) -> None:
-        ids = {key: [store.create(key, {"n": n}) for n in range(3)] for key in KEYS_THAT_LOOK_ALIKE}
-        store.clear(cleared)
-        for key, its_ids in ids.items():
-            left = [store.get(session_id) is not None for session_id in its_ids]
-            assert left == [key != cleared] * 3, f"after clear({cleared!r}), key {key!r}"
-
-    def test_clear_of_a_key_without_sessions_is_silent(self, store: BaseSession) -> None:
-        store.clear("nobody@example.org")
-
-    def test_clear_ends_reworked_sessions_too(self, store: BaseSession) -> None:
-        session_id = store.rework(store.create(KEY, DATA))
-        store.clear(KEY)
-        assert store.get(session_id) is None
-
-    @pytest.mark.parametrize("session_id", ["", *HOSTILE.values()], ids=["empty", *HOSTILE])
-    def test_an_id_that_was_never_issued_is_no_session(
-        self, store: BaseSession, session_id: str
-    ) -> None:
-        kept = store.create(KEY, DATA)
-        assert store.get(session_id) is None, "get answers None, whatever the string"
-        store.delete(session_id)
-        with pytest.raises(JamSessionNotFound):
-            store.update(session_id, {"n": 1})
-        with pytest.raises(JamSessionNotFound):
-            store.rework(session_id)
-        assert store.get(session_id) is None, "an id that was presented is never adopted"
-        assert store.get(kept) == DATA
-
-    def test_what_resembles_an_id_is_none(self, store: BaseSession) -> None:
-        session_id = store.create(KEY, DATA)
-        for similar in (
-            session_id[:-1],
-            session_id + "x",
-            session_id + "\n",
-            " " + session_id,
-            session_id + "\0",
-            session_id.swapcase(),
-            session_id.partition(":")[2] or "x" + session_id,
-        ):
-            if similar != session_id:
-                assert store.get(similar) is None
-        assert store.get(session_id) == DATA
-
-    def test_the_key_is_no_id(self, store: BaseSession) -> None:
-        store.create(KEY, DATA)
-        assert store.get(KEY) is None
-
+    @promise("create", "an empty session key, or one that is no string, is refused")
     @pytest.mark.parametrize("key", ["", None, 7], ids=["empty", "None", "number"])
     def test_create_refuses_a_key_that_is_no_name(self, store: BaseSession, key: Any) -> None:
         with pytest.raises(JamSessionDataError, match="session_key"):
             store.create(key, DATA)
 
+    @promise("create", "data that is no dict is refused, and nothing is changed")
     @pytest.mark.parametrize("data", [None, [], "text", 7], ids=["None", "list", "text", "number"])
     def test_data_that_is_no_dict_is_refused(self, store: BaseSession, data: Any) -> None:
         session_id = store.create(KEY, DATA)
@@ -169,6 +131,7 @@ class OperationsContract(StoreContract):
             store.update(session_id, data)
         assert store.get(session_id) == DATA, "what is refused changes nothing"
 
+    @promise("create", "what JSON cannot write is refused with its path, and nothing is changed")
     @pytest.mark.parametrize(
         "value", [object(), {1, 2}, b"bytes", float("nan"), float("inf")], ids=str
     )
@@ -185,6 +148,28 @@ class OperationsContract(StoreContract):
             assert "['user']['tags'][1]" in str(caught.value), "the message names the path"
         assert store.get(session_id) == DATA, "what is refused changes nothing"
 
+    @promise("create", "an id that is taken is minted anew; no session is overwritten")
+    def test_create_and_rework_never_overwrite_a_session(self, open_store: StoreFactory) -> None:
+        ids = chain(["id-1", "id-1", "id-2", "id-1", "id-2", "id-3"], repeat("id-4"))
+        store = open_store(id_factory=lambda: next(ids))
+        first = store.create(KEY, {"n": 1})
+        second = store.create(KEY, {"n": 2})
+        third = store.rework(second)
+        assert len({first, second, third}) == 3, "every session has an id of its own"
+        assert store.get(first) == {"n": 1}, "create and rework leave other sessions alone"
+        assert store.get(third) == {"n": 2}, "rework takes the data along"
+
+    @promise("create", "an id_factory that only repeats itself is a configuration error")
+    def test_an_id_factory_that_repeats_itself_is_an_error(self, open_store: StoreFactory) -> None:
+        store = open_store(id_factory=lambda: "id-that-repeats")
+        session_id = store.create(KEY, DATA)
+        with pytest.raises(JamConfigurationError, match="id_factory"):
+            store.create(KEY, {"n": 2})
+        assert store.get(session_id) == DATA, "the session that has the id is left alone"
+
+    @promise(
+        "get", "data is the caller's own: a change to what was given or returned stays outside"
+    )
     def test_the_callers_data_stays_the_callers(self, store: BaseSession) -> None:
         given: dict[str, Any] = {"list": [1]}
         session_id = store.create(KEY, given)
@@ -197,198 +182,127 @@ class OperationsContract(StoreContract):
         first["list"].append(4)
         assert store.get(session_id) == {"list": [1, 2]}, "get gives a copy"
 
-    def test_the_callers_options_stay_the_callers(self, open_store: StoreFactory) -> None:
-        secrets: list[str] = []
-        options: dict[str, Any] = {"ttl": 60, "session_aes_secret": secrets}
-        open_store(**options)
-        assert options == {"ttl": 60, "session_aes_secret": secrets}
-        assert secrets == []
+    @promise("get", "an id that was never issued is no session, whatever the string")
+    @pytest.mark.parametrize("session_id", ["", *HOSTILE.values()], ids=["empty", *HOSTILE])
+    def test_an_id_that_was_never_issued_is_no_session(
+        self, store: BaseSession, session_id: str
+    ) -> None:
+        kept = store.create(KEY, DATA)
+        assert store.get(session_id) is None, "get answers None, whatever the string"
+        store.delete(session_id)
+        with pytest.raises(JamSessionNotFound):
+            store.update(session_id, {"n": 1})
+        with pytest.raises(JamSessionNotFound):
+            store.rework(session_id)
+        assert store.get(session_id) is None, "an id that was presented is never adopted"
+        assert store.get(kept) == DATA, "the sessions that there are live on"
 
+    @promise("get", "an id that is no string is no session")
+    @pytest.mark.parametrize("session_id", [None, 7, b"bytes", ["list"]], ids=str)
+    def test_an_id_that_is_no_string_is_no_session(
+        self, store: BaseSession, session_id: Any
+    ) -> None:
+        assert store.get(session_id) is None, "get answers None, whatever it is"
+        store.delete(session_id)
+        with pytest.raises(JamSessionNotFound):
+            store.update(session_id, {"n": 1})
+        with pytest.raises(JamSessionNotFound):
+            store.rework(session_id)
+
+    @promise("get", "what only resembles an id is no session")
+    def test_what_resembles_an_id_is_none(self, store: BaseSession) -> None:
+        session_id = store.create(KEY, DATA)
+        for similar in (
+            session_id[:-1],
+            session_id + "x",
+            session_id + "\n",
+            " " + session_id,
+            session_id + "\0",
+            session_id.swapcase(),
+            session_id.partition(":")[2] or "x" + session_id,
+        ):
+            if similar != session_id:
+                assert store.get(similar) is None, "an id is the whole id, as it was issued"
+        assert store.get(session_id) == DATA, "the id itself opens the session"
+
+    @promise("get", "the session key opens no session")
+    def test_the_key_is_no_id(self, store: BaseSession) -> None:
+        store.create(KEY, DATA)
+        assert store.get(KEY) is None, "a session key is public, an id is not"
+
+    @promise("update", "the data is replaced whole")
     def test_update_replaces_the_data_whole(self, store: BaseSession) -> None:
         session_id = store.create(KEY, {"a": 1, "b": 2})
         store.update(session_id, {"b": 3})
-        assert store.get(session_id) == {"b": 3}
+        assert store.get(session_id) == {"b": 3}, "nothing of the former data is left"
 
-    def test_a_session_that_is_gone_stays_gone(self, store: BaseSession) -> None:
-        for end in (store.delete, lambda _: store.clear(KEY), store.rework):
-            session_id = store.create(KEY, DATA)
-            end(session_id)
-            with pytest.raises(JamSessionNotFound):
-                store.update(session_id, {"resurrected": True})
-            with pytest.raises(JamSessionNotFound):
-                store.rework(session_id)
-            assert store.get(session_id) is None
+    @promise("update", "a session that is gone is never brought back: that is JamSessionNotFound")
+    @pytest.mark.parametrize("operation", ["delete", "clear", "rework"])
+    def test_a_session_that_is_gone_stays_gone(self, store: BaseSession, operation: str) -> None:
+        ends: dict[str, Callable[[str], object]] = {
+            "delete": store.delete,
+            "clear": lambda _: store.clear(KEY),
+            "rework": store.rework,
+        }
+        session_id = store.create(KEY, DATA)
+        ends[operation](session_id)
+        with pytest.raises(JamSessionNotFound):
+            store.update(session_id, {"resurrected": True})
+        with pytest.raises(JamSessionNotFound):
+            store.rework(session_id)
+        assert store.get(session_id) is None, "what is gone stays gone"
 
+    @promise("delete", "one session ends, and it is silent if that was gone already")
     def test_delete_ends_one_session_and_is_silent_the_second_time(
         self, store: BaseSession
     ) -> None:
         first, second = store.create(KEY, {"n": 1}), store.create(KEY, {"n": 2})
         store.delete(first)
-        assert store.get(first) is None
+        assert store.get(first) is None, "gone when delete returns"
         assert store.get(second) == {"n": 2}, "other sessions of the key live on"
         store.delete(first)
 
+    @promise("clear", "every session of the key ends, and no other key's")
+    @pytest.mark.parametrize("cleared", KEYS_THAT_LOOK_ALIKE, ids=lambda key: ascii(key)[:20])
+    def test_clear_ends_every_session_of_the_key_and_no_other(
+        self, store: BaseSession, cleared: str
+    ) -> None:
+        ids = {key: [store.create(key, {"n": n}) for n in range(2)] for key in KEYS_THAT_LOOK_ALIKE}
+        store.clear(cleared)
+        for key, its_ids in ids.items():
+            left = [store.get(session_id) is not None for session_id in its_ids]
+            assert left == [key != cleared] * 2, f"after clear({cleared!r}), key {key!r}"
+
+    @promise("clear", "a key without sessions is no error")
+    def test_clear_of_a_key_without_sessions_is_silent(self, store: BaseSession) -> None:
+        store.clear("nobody@example.org")
+
+    @promise("clear", "sessions whose id was replaced by rework still belong to their key")
+    def test_clear_ends_reworked_sessions_too(self, store: BaseSession) -> None:
+        session_id = store.rework(store.create(KEY, DATA))
+        store.clear(KEY)
+        assert store.get(session_id) is None, "a session stays its key's under a new id"
+
+    @promise("rework", "the session has a new id, and the old one is dead")
     def test_rework_gives_a_new_id_and_the_old_one_is_dead(self, store: BaseSession) -> None:
         old, other = store.create(KEY, DATA), store.create(KEY, {"other": 1})
         new = store.rework(old)
-        assert new != old
-        assert store.get(new) == DATA
-        assert store.get(old) is None
-        assert store.get(other) == {"other": 1}
+        assert new != old, "rework returns a new id"
+        assert store.get(new) == DATA, "the data stays"
+        assert store.get(old) is None, "the old id is dead"
+        assert store.get(other) == {"other": 1}, "other sessions of the key live on"
         store.delete(old)
         assert store.get(new) == DATA, "the old id reaches the session no more"
 
-    def test_create_and_rework_never_overwrite_a_session(self, open_store: StoreFactory) -> None:
-        ids = chain(["same", "same", "second", "same", "second", "third"], repeat("more"))
-        store = open_store(id_factory=lambda: next(ids))
-        first = store.create(KEY, {"n": 1})
-        second = store.create(KEY, {"n": 2})
-        third = store.rework(second)
-        assert len({first, second, third}) == 3
-        assert store.get(first) == {"n": 1}
-        assert store.get(third) == {"n": 2}
-
-    def test_an_id_factory_that_repeats_itself_is_an_error(self, open_store: StoreFactory) -> None:
-        store = open_store(id_factory=lambda: "always")
-        session_id = store.create(KEY, DATA)
-        with pytest.raises(JamConfigurationError, match="id_factory"):
-            store.create(KEY, {"n": 2})
-        assert store.get(session_id) == DATA
-
-    def test_what_was_written_outlives_the_store(self, open_store: StoreFactory) -> None:
-        store = open_store()
-        self.need(store, "durable")
-        kept, ended = store.create(KEY, DATA), store.create(KEY, DATA)
-        store.delete(ended)
-        store.close()
-        again = open_store()
-        assert again.get(kept) == DATA
-        assert again.get(ended) is None
-        again.clear(KEY)
-        assert again.get(kept) is None
-
-    def test_one_store_sees_at_once_what_another_wrote(self, open_store: StoreFactory) -> None:
-        here, there = open_store(), open_store()
-        self.need(here, "shared")
-        session_id = here.create(KEY, {"n": 1})
-        assert there.get(session_id) == {"n": 1}
-        there.update(session_id, {"n": 2})
-        assert here.get(session_id) == {"n": 2}
-        reworked = here.rework(session_id)
-        assert there.get(session_id) is None
-        assert there.get(reworked) == {"n": 2}
-        there.clear(KEY)
-        assert here.get(reworked) is None
-
+    @promise("close", "close may be called again")
     def test_close_may_be_called_again(self, store: BaseSession) -> None:
         store.close()
         store.close()
 
-
-class OptionalOperationsContract(StoreContract):
-    """Touch, mutate, purge, ping; each only if the store has it."""
-
-    def test_a_power_that_the_store_lacks_says_so(self, store: BaseSession) -> None:
-        calls: dict[str, Callable[[], object]] = {
-            "touch": lambda: store.touch("id"),
-            "mutate": lambda: store.mutate("id", dict),
-            "purge": store.purge,
-            "ping": store.ping,
-        }
-        for name in set(OPTIONAL_OPERATIONS) - store.capabilities:
-            with pytest.raises(JamSessionUnsupported, match=name):
-                calls[name]()
-
-    def test_touch_leaves_the_data_alone(self, store: BaseSession) -> None:
-        self.need(store, "touch")
-        session_id = store.create(KEY, DATA)
-        store.touch(session_id)
-        assert store.get(session_id) == DATA
-
-    def test_touch_and_mutate_do_not_bring_back_what_is_gone(self, store: BaseSession) -> None:
-        self.need(store, "touch", "mutate")
-        for end in (store.delete, lambda _: store.clear(KEY), store.rework):
-            session_id = store.create(KEY, DATA)
-            end(session_id)
-            for gone in (session_id, "never issued", ""):
-                with pytest.raises(JamSessionNotFound):
-                    store.touch(gone)
-                with pytest.raises(JamSessionNotFound):
-                    store.mutate(gone, lambda data: data)
-                assert store.get(gone) is None
-
-    def test_mutate_stores_what_the_function_returns(self, store: BaseSession) -> None:
-        self.need(store, "mutate")
-        session_id = store.create(KEY, {"n": 1})
-        assert store.mutate(session_id, lambda data: {**data, "m": 2}) == {"n": 1, "m": 2}
-        assert store.get(session_id) == {"n": 1, "m": 2}
-        assert store.mutate(session_id, lambda _: {}) == {}
-        assert store.get(session_id) == {}
-
-    def test_mutate_stores_what_the_function_changed_in_place(self, store: BaseSession) -> None:
-        self.need(store, "mutate")
-        session_id = store.create(KEY, {"n": 1})
-
-        def change(data: dict[str, Any]) -> None:
-            data["n"] += 1
-
-        assert store.mutate(session_id, change) == {"n": 2}
-        assert store.get(session_id) == {"n": 2}
-
-    def test_a_mutate_that_fails_changes_nothing(self, store: BaseSession) -> None:
-        self.need(store, "mutate")
-        session_id = store.create(KEY, DATA)
-
-        def fail(data: dict[str, Any]) -> None:
-            data.clear()
-            raise ZeroDivisionError
-
-        with pytest.raises(ZeroDivisionError):
-            store.mutate(session_id, fail)
-        with pytest.raises(JamSessionDataError):
-            store.mutate(session_id, lambda _: {"bad": object()})
-        assert store.get(session_id) == DATA
-
-    def test_mutate_sees_what_came_in_between(self, store: BaseSession) -> None:
-        self.need(store, "mutate")
-        session_id = store.create(KEY, {"n": 1})
-        seen: list[int] = []
-
-        def change(data: dict[str, Any]) -> dict[str, Any]:
-            seen.append(data["n"])
-            if len(seen) == 1:
-                store.update(session_id, {"n": 10})
-            return {"n": data["n"] + 1}
-
-        assert store.mutate(session_id, change) == {"n": 11}
-        assert seen == [1, 10], "the function is called again with the newer data"
-        assert store.get(session_id) == {"n": 11}
-
-    def test_mutate_does_not_bring_back_what_ends_in_between(self, store: BaseSession) -> None:
-        self.need(store, "mutate")
-        session_id = store.create(KEY, {"n": 1})
-
-        def change(data: dict[str, Any]) -> dict[str, Any]:
-            store.delete(session_id)
-            return data
-
-        with pytest.raises(JamSessionNotFound):
-            store.mutate(session_id, change)
-        assert store.get(session_id) is None
-
-    def test_purge_leaves_what_lives(self, store: BaseSession) -> None:
-        self.need(store, "purge")
-        session_id = store.create(KEY, DATA)
-        assert store.purge() == 0
-        assert store.get(session_id) == DATA
-
-    def test_ping_is_silent_when_all_is_well(self, store: BaseSession) -> None:
-        self.need(store, "ping")
-        store.ping()
-
-    def test_the_watch_of_this_suite_is_awake(self, watch: Watch) -> None:
-        watch.keep_secret("sesame")
-        probe = Watch()
-        probe.keep_secret("sesame")
-        probe.hear(ValueError("open sesame"))
-        assert probe.indiscretions()
+    @promise("options", "what the caller passed as an option is not changed")
+    def test_the_callers_options_stay_the_callers(self, open_store: StoreFactory) -> None:
+        keys = [generate_aes_key() for _ in range(3)]
+        given = list(keys)
+        store = open_store(is_session_crypt=True, session_aes_secret=given)
+        store.delete(store.create(KEY, DATA))
+        assert given == keys, "a list that the caller gave stays as it was"

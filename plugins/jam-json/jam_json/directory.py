@@ -16,7 +16,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar
@@ -49,6 +49,7 @@ _LINE = 65  # bytes of a line in a key's list: a hash and a newline
 _LONG_LIST = 64  # lines: a shorter list is not worth looking through
 _NEW_FILE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
 _LIST_FILE = os.O_CREAT | os.O_APPEND | os.O_WRONLY | os.O_CLOEXEC
+_LOOKS = 20
 _ABANDONED_AFTER = 3600.0  # seconds: no write takes as long
 
 
@@ -97,6 +98,27 @@ class DirectoryLayout:
         record = self._read_record(id_hash)
         return None if record is None or record.expired(self._clock()) else record
 
+    def of_key(self, session_key: str) -> dict[str, Record | None]:
+        """Return a key's live sessions by their hashes; None where a record is damaged."""
+        self._check_that_it_is_there()
+        found = self._live_of_key(session_key)
+        # Without the lock, which is a file: a session that just gets a new id could be seen under
+        # both, or none. What is found twice in a row was there in between.
+        for _ in range(_LOOKS):
+            former, found = found, self._live_of_key(session_key)
+            if found.keys() == former.keys():
+                return found
+        with self._lock_of(session_key):
+            return self._live_of_key(session_key)
+
+    def hashes(self) -> Iterator[str]:
+        """Yield the hash of every session, live or not."""
+        self._check_that_it_is_there()
+        for directory in sorted(Path(self._sessions).iterdir()):
+            for path in list(directory.glob("*.json")):
+                if is_id_hash(path.stem):
+                    yield path.stem
+
     def add(self, id_hash: str, record: Record) -> bool:
         """Store a new session; return False if the hash is taken."""
         path = self._session_path(id_hash)
@@ -111,6 +133,10 @@ class DirectoryLayout:
                 _remove_file(temporary)
             self._sync(id_hash)
             return True
+
+    def add_all(self, records: Mapping[str, Record]) -> int:
+        """Store the sessions whose hashes are not taken, each by itself; return how many."""
+        return sum(self.add(id_hash, record) for id_hash, record in records.items())
 
     def change(self, id_hash: str, change: Change) -> bool:
         """Change a live session; return False if `change` left it as it is.
@@ -168,6 +194,29 @@ class DirectoryLayout:
                 )
             _remove_file(path)
             self._check_that_it_is_there()
+
+    def revoke(self, session_key: str, chosen: Callable[[str], bool]) -> bool:
+        """Remove a key's session whose hash is chosen; return whether there was one."""
+        with self._lock_of(session_key):
+            hashes = list(filter(chosen, self._live_of_key(session_key)))
+            for id_hash in hashes:
+                self._remove_session(id_hash)
+            self._check_that_it_is_there()
+            return bool(hashes)
+
+    def clear_others(self, id_hash: str) -> int:
+        """Remove the other sessions of a live session's key; return how many.
+
+        Raises:
+            JamSessionNotFound: There is no such session.
+        """
+        session_key = self._live(id_hash).session_key
+        with self._lock_of(session_key):
+            self._live(id_hash)
+            others = self._live_of_key(session_key).keys() - {id_hash}
+            for other in others:
+                self._remove_session(other)
+            return len(others)
 
     def purge(self) -> int:
         """Remove what has expired and what interrupted operations left; return how many sessions.
@@ -337,6 +386,21 @@ class DirectoryLayout:
         if self._fsync:
             for id_hash in id_hashes:
                 sync_directory(Path(self._session_path(id_hash)).parent)
+
+    def _live_of_key(self, session_key: str) -> dict[str, Record | None]:
+        """Return a key's live sessions; None where a record is damaged."""
+        found: dict[str, Record | None] = {}
+        now = self._clock()
+        listed, _ = self._read_list(self._list_path(session_key))
+        for id_hash in listed:
+            try:
+                record = self._read_record(id_hash)
+            except JamSessionCorrupt:
+                found[id_hash] = None
+            else:
+                if record and record.session_key == session_key and not record.expired(now):
+                    found[id_hash] = record
+        return found
 
     def _has(self, session_key: str, id_hash: str) -> bool:
         """Tell whether a session that is listed under a key is the key's, or damaged."""

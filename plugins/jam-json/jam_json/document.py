@@ -80,12 +80,23 @@ class DocumentLayout:
 
     def read(self, id_hash: str) -> Record | None:
         """Return a live session's record, or None."""
-        journal = self._journal
-        status = os.stat(self._journal_path)  # noqa: PTH116  (Path.stat is slower; a hot path)
-        if journal is None or status.st_size != journal.position or status.st_ino != journal.inode:
-            self._catch_up()
+        self._look()
         record = self._table.get(id_hash)
         return None if record is None or record.expired(self._clock()) else record
+
+    def of_key(self, session_key: str) -> dict[str, Record | None]:
+        """Return a key's live sessions by their hashes; None where a record is damaged."""
+        self._look()
+        with self._memory:
+            found = self._table.of_key(session_key)
+        return self._living(found)
+
+    def hashes(self) -> Iterator[str]:
+        """Yield the hash of every session, live or not."""
+        self._look()
+        with self._memory:
+            found = self._table.hashes()
+        yield from found
 
     def add(self, id_hash: str, record: Record) -> bool:
         """Store a new session; return False if the hash is taken."""
@@ -95,6 +106,17 @@ class DocumentLayout:
                 return False
             self._write(put={id_hash: record})
             return True
+
+    def add_all(self, records: Mapping[str, Record]) -> int:
+        """Store the sessions whose hashes are not taken, as one entry; return how many."""
+        with self._writers:
+            self._catch_up(writing=True)
+            free = {
+                id_hash: record for id_hash, record in records.items() if id_hash not in self._table
+            }
+            if free:
+                self._write(put=free)
+            return len(free)
 
     def change(self, id_hash: str, change: Change) -> bool:
         """Change a live session; return False if `change` left it as it is.
@@ -141,6 +163,28 @@ class DocumentLayout:
             if hashes:
                 self._write(delete=hashes)
 
+    def revoke(self, session_key: str, chosen: Callable[[str], bool]) -> bool:
+        """Remove a key's session whose hash is chosen; return whether there was one."""
+        with self._writers:
+            self._catch_up(writing=True)
+            hashes = list(filter(chosen, self._living(self._table.of_key(session_key))))
+            if hashes:
+                self._write(delete=hashes)
+            return bool(hashes)
+
+    def clear_others(self, id_hash: str) -> int:
+        """Remove the other sessions of a live session's key; return how many.
+
+        Raises:
+            JamSessionNotFound: There is no such session.
+        """
+        with self._writers:
+            others = self._living(self._table.of_key(self._live(id_hash).session_key))
+            del others[id_hash]
+            if others:
+                self._write(delete=list(others))
+            return len(others)
+
     def purge(self) -> int:
         """Remove what has expired, fold the journal, and return how many sessions that removed."""
         with self._writers:
@@ -177,6 +221,22 @@ class DocumentLayout:
         if self._journal is None:
             raise JamStoreUnavailable(f"The session store {self._path} is closed.")
         return self._journal
+
+    def _look(self) -> None:
+        """See what others have written, if they have."""
+        journal = self._journal
+        status = os.stat(self._journal_path)  # noqa: PTH116  (Path.stat is slower; a hot path)
+        if journal is None or status.st_size != journal.position or status.st_ino != journal.inode:
+            self._catch_up()
+
+    def _living(self, records: Mapping[str, Record | None]) -> dict[str, Record | None]:
+        """Leave out what has expired."""
+        now = self._clock()
+        return {
+            id_hash: record
+            for id_hash, record in records.items()
+            if record is None or not record.expired(now)
+        }
 
     def _live(self, id_hash: str) -> Record:
         self._catch_up(writing=True)

@@ -21,18 +21,22 @@ class Record(NamedTuple):
     Attributes:
         session_key: Whose session it is.
         data: The text that the codec made of the data.
-        created_at: When it was created, in seconds since the epoch.
+        created_at: When it was created, in seconds since the epoch; None: not known, it came
+            from a store that does not keep that.
         expires_at: The moment at which it is gone; None: never.
         deadline: The moment at which max_age ends it; None: never.
         readable: Whether the data is the text of a JSON object, and may stand there as one.
+        id_key: The mark of the key that the id is encrypted with; None if it is not, or that is
+            not known.
     """
 
     session_key: str
     data: str
-    created_at: float
+    created_at: float | None
     expires_at: float | None
     deadline: float | None
     readable: bool
+    id_key: str | None = None
 
     def expired(self, now: float) -> bool:
         """Tell whether the session is gone at `now`."""
@@ -45,17 +49,27 @@ Change = Callable[[Record], Record | None]
 
 def dump_record(record: Record) -> str:
     """Return a record as one line of JSON; readable data stands there as an object, not as text."""
-    head = json.dumps(
-        {
-            "session_key": record.session_key,
-            "created_at": record.created_at,
-            "expires_at": record.expires_at,
-            "deadline": record.deadline,
-        }
-    )
+    fields: dict[str, object] = {
+        "session_key": record.session_key,
+        "created_at": record.created_at,
+        "expires_at": record.expires_at,
+        "deadline": record.deadline,
+    }
+    if record.id_key is not None:
+        fields["id_key"] = record.id_key
+    head = json.dumps(fields)
     data = record.data
     shown = record.readable and data.count("{") + data.count("[") <= _MOST_BRACKETS
     return f'{head[:-1]}, "data": {data if shown else json.dumps(data)}}}'
+
+
+def is_plain_object(text: str) -> bool:
+    """Tell whether a text is a JSON object, spelled as it would be read back from a file."""
+    try:
+        value = json.loads(text)
+        return isinstance(value, dict) and json.dumps(value) == text
+    except (ValueError, RecursionError):
+        return False
 
 
 def is_id_hash(value: object) -> bool:
@@ -76,12 +90,21 @@ def load_record(value: Any, where: str) -> Record:
     match value:
         case {
             "session_key": str(session_key),
-            "created_at": int() | float() as created_at,
+            "created_at": int() | float() | None as created_at,
             "expires_at": int() | float() | None as expires_at,
             "deadline": int() | float() | None as deadline,
             "data": str() | dict() as data,
         }:
             text = data if isinstance(data, str) else json.dumps(data)
             readable = not isinstance(data, str)
-            return Record(session_key, text, created_at, expires_at, deadline, readable)
+            id_key = value.get("id_key")
+            return Record(
+                session_key,
+                text,
+                created_at,
+                expires_at,
+                deadline,
+                readable,
+                id_key if isinstance(id_key, str) else None,
+            )
     raise JamSessionCorrupt(f"{where} is no session record. It was left as it is.")

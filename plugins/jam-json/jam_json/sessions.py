@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Unpack
@@ -10,15 +10,19 @@ from typing import Any, Protocol, Unpack
 from jam_core import (
     BaseSession,
     JamConfigurationError,
+    JamSessionCorrupt,
     JamSessionNotFound,
     JamStoreUnavailable,
+    SessionInfo,
     SessionOptions,
+    SessionRecord,
     check_session_key,
+    handle_of_hash,
     hash_id,
 )
 from jam_json.directory import DirectoryLayout
 from jam_json.document import DocumentLayout
-from jam_json.record import Change, Record
+from jam_json.record import Change, Record, is_plain_object
 
 _LONGEST_WAIT = 3600
 
@@ -27,11 +31,16 @@ class Layout(Protocol):
     """What both layouts do; `DocumentLayout` and `DirectoryLayout` describe it."""
 
     def read(self, id_hash: str) -> Record | None: ...  # noqa: D102
+    def of_key(self, session_key: str) -> dict[str, Record | None]: ...  # noqa: D102
+    def hashes(self) -> Iterator[str]: ...  # noqa: D102
     def add(self, id_hash: str, record: Record) -> bool: ...  # noqa: D102
+    def add_all(self, records: Mapping[str, Record]) -> int: ...  # noqa: D102
     def change(self, id_hash: str, change: Change) -> bool: ...  # noqa: D102
     def move(self, old_hash: str, new_hash: str, change: Change) -> bool: ...  # noqa: D102
     def remove(self, id_hash: str) -> None: ...  # noqa: D102
     def clear(self, session_key: str) -> None: ...  # noqa: D102
+    def revoke(self, session_key: str, chosen: Callable[[str], bool]) -> bool: ...  # noqa: D102
+    def clear_others(self, id_hash: str) -> int: ...  # noqa: D102
     def purge(self) -> int: ...  # noqa: D102
     def close(self) -> None: ...  # noqa: D102
 
@@ -89,6 +98,7 @@ class JSONSessions(BaseSession):
             expires_at=self.expiry(now, deadline),
             deadline=deadline,
             readable=self.codec.writes_plain_json,
+            id_key=self.codec.id_key,
         )
         with self._outage:
             return self.codec.mint(lambda new_id: self._layout.add(hash_id(new_id), record))
@@ -125,9 +135,13 @@ class JSONSessions(BaseSession):
     def rework(self, session_id: str) -> str:
         """Give the session a new id and return it."""
         old_hash = self._known_hash(session_id)
+
+        def renew(record: Record) -> Record:
+            return self._restarted(record)._replace(id_key=self.codec.id_key)
+
         with self._outage:
             return self.codec.mint(
-                lambda new_id: self._layout.move(old_hash, hash_id(new_id), self._restarted)
+                lambda new_id: self._layout.move(old_hash, hash_id(new_id), renew)
             )
 
     def touch(self, session_id: str) -> None:
@@ -165,6 +179,78 @@ class JSONSessions(BaseSession):
         """Look whether the files can be read."""
         with self._outage:
             self._layout.read(hash_id(""))
+
+    def list_sessions(self, session_key: str) -> list[SessionInfo]:
+        """Return the live sessions of the key."""
+        check_session_key(session_key)
+        with self._outage:
+            found = self._layout.of_key(session_key)
+        shown = (
+            SessionInfo(handle_of_hash(id_hash), None)
+            if record is None
+            else self.info_of(_published(id_hash, record))
+            for id_hash, record in found.items()
+        )
+        return [info for info in shown if info is not None]
+
+    def revoke(self, session_key: str, handle: str) -> bool:
+        """End the key's session with this handle."""
+        check_session_key(session_key)
+        with self._outage:
+            return self._layout.revoke(
+                session_key, lambda id_hash: handle_of_hash(id_hash) == handle
+            )
+
+    def clear_others(self, session_id: str) -> int:
+        """End every other session of this session's key."""
+        id_hash = self._known_hash(session_id)
+        with self._outage:
+            return self._layout.clear_others(id_hash)
+
+    def records(self) -> Iterator[SessionRecord]:
+        """Yield the live sessions of every key."""
+        with self._outage:
+            for id_hash in self._layout.hashes():
+                try:
+                    record = self._layout.read(id_hash)
+                except JamSessionCorrupt as damage:
+                    self.logger.warning("Left out: %s", damage.message)
+                    continue
+                if record is not None:
+                    yield _published(id_hash, record)
+
+    def restore(self, records: Sequence[SessionRecord]) -> int:
+        """Store sessions as they are."""
+        now = self._clock()
+        stored = {
+            record.id_hash: Record(
+                record.session_key,
+                record.data,
+                created_at=record.created_at,
+                expires_at=record.expires_at,
+                deadline=record.deadline,
+                readable=is_plain_object(record.data),
+                id_key=record.id_key,
+            )
+            for record in records
+            if record.expires_at is None or now < record.expires_at
+        }
+        with self._outage:
+            return self._layout.add_all(stored)
+
+    def replace(self, record: SessionRecord, data: str) -> bool:
+        """Replace a session's stored text by compare-and-set."""
+
+        def replaced(stored: Record) -> Record | None:
+            if stored.data != record.data:
+                return None
+            return stored._replace(data=data, readable=is_plain_object(data))
+
+        try:
+            with self._outage:
+                return self._layout.change(record.id_hash, replaced)
+        except JamSessionNotFound:
+            return False
 
     def close(self) -> None:
         """Fold the journal, so that the document alone is the whole truth; close the files."""
@@ -205,6 +291,19 @@ class JSONSessions(BaseSession):
 
     def _where(self, id_hash: str) -> str:
         return f"{self._path}, record {id_hash[:12]}..."
+
+
+def _published(id_hash: str, record: Record) -> SessionRecord:
+    """Return a record in the form that all stores share."""
+    return SessionRecord(
+        session_key=record.session_key,
+        id_hash=id_hash,
+        data=record.data,
+        created_at=record.created_at,
+        expires_at=record.expires_at,
+        deadline=record.deadline,
+        id_key=record.id_key,
+    )
 
 
 class _Outage:

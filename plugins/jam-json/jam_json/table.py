@@ -45,6 +45,18 @@ class SessionTable:
             raise JamSessionCorrupt(record.fault)
         return record
 
+    def hashes(self) -> list[str]:
+        """Return every hash."""
+        return list(self._records)
+
+    def of_key(self, session_key: str) -> dict[str, Record | None]:
+        """Return a key's records by their hashes; None where one is damaged."""
+        found = {id_hash: self._records[id_hash] for id_hash in self.hashes_of(session_key)}
+        return {
+            id_hash: record if isinstance(record, Record) else None
+            for id_hash, record in found.items()
+        }
+
     def hashes_of(self, session_key: str) -> list[str]:
         """Return the hashes of a key's sessions."""
         return list(self._hashes_of.get(session_key, ()))

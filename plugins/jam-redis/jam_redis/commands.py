@@ -3,6 +3,7 @@
 An asyncio twin of the store can share all of it.
 """
 
+from contextlib import suppress
 from functools import cache
 from itertools import count
 from typing import Any, NamedTuple
@@ -11,11 +12,17 @@ from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
 from jam_redis.scripts import (
     CLEAR,
+    CLEAR_OTHERS,
     CREATE,
     DELETE,
+    DONE,
     FIELDS,
     GET,
+    PAGE,
     PURGE,
+    REPLACE,
+    RESTORE,
+    REVOKE,
     REWORK,
     SWAP,
     TOUCH,
@@ -42,6 +49,22 @@ class Keys(NamedTuple):
     sessions: bytes
     ends: bytes
     deadlines: bytes
+
+
+class Stored(NamedTuple):
+    """A session as it is stored.
+
+    Attributes:
+        session_id: Its id.
+        data: The text that the codec made of the data.
+        expires_at: When it ends, in seconds since the epoch; None: never.
+        deadline: When `max_age` ends it; None: never.
+    """
+
+    session_id: str
+    data: str
+    expires_at: float | None
+    deadline: float | None
 
 
 class Command(NamedTuple):
@@ -139,18 +162,44 @@ class Commands:
         keys = self.keys_of(session_key)
         return Command(CLEAR, keys.sessions, (len(keys), *keys))
 
+    def page(self, keys: Keys, cursor: int = 0, size: int | None = None) -> Command:
+        """Read about so many sessions of a key, or all; `parse_page` reads the answer."""
+        return self._command(PAGE, keys, "", cursor, b"" if size is None else size)
+
+    def revoke(self, keys: Keys, session_id: str) -> Command:
+        """End a session; GONE if there is none."""
+        return self._command(REVOKE, keys, session_id)
+
+    def clear_others(self, keys: Keys, session_id: str) -> Command:
+        """End every session of a key but this one; `parse_count` reads the answer."""
+        return self._command(CLEAR_OTHERS, keys, session_id)
+
+    def restore(self, keys: Keys, stored: Stored) -> Command:
+        """Store a session as it is; REFUSED if its id is taken, GONE if it has ended."""
+        ends = (_moment(stored.expires_at), _moment(stored.deadline))
+        return self._command(RESTORE, keys, stored.session_id, encode(stored.data), *ends)
+
+    def replace(self, keys: Keys, session_id: str, expected: str, data: str) -> Command:
+        """Replace a session's data, but not its end; REFUSED if it is not what is expected."""
+        return self._command(REPLACE, keys, session_id, encode(expected), encode(data))
+
     def purge(self, keys: Keys) -> Command:
         """Remove expired sessions of a key; `parse_purge` reads the answer."""
         return self._command(PURGE, keys, "")
 
     def scan(self, cursor: int) -> tuple[str | Argument, ...]:
         """Look for sorted sets of ends; `parse_scan` reads the answer."""
-        path = b"".join(
-            b"\\" + character if character in _PATTERN_CHARACTERS else character
-            for character in (self._path[n : n + 1] for n in range(len(self._path)))
-        )
-        pattern = b"*" + path + b":*" + _SUFFIX
+        pattern = b"*" + self._path_in_pattern() + b":*" + _SUFFIX
         return ("SCAN", cursor, "MATCH", pattern, "COUNT", _SCAN_COUNT, "TYPE", "zset")
+
+    def scan_sessions(self, cursor: int) -> tuple[str | Argument, ...]:
+        """Look for hashes of sessions; `parse_sessions_scan` reads the answer."""
+        pattern = self._path_in_pattern() + b":*"
+        return ("SCAN", cursor, "MATCH", pattern, "COUNT", _SCAN_COUNT, "TYPE", "hash")
+
+    def parse_sessions_scan(self, answer: Any) -> list[Keys]:
+        """Return the keys found that can be this store's."""
+        return [keys_of(name) for name in answer[1]]
 
     def parse_scan(self, answer: Any) -> list[Keys]:
         """Return the keys found that are this store's."""
@@ -167,6 +216,18 @@ class Commands:
         outcome, by_field = answer
         self.server_expires_fields = bool(by_field)
         return int(outcome)
+
+    def parse_count(self, answer: Any) -> int | None:
+        """Return how many sessions ended, or None if there is none that could stay."""
+        outcome, by_field, *count = answer
+        self.server_expires_fields = bool(by_field)
+        return int(count[0]) if int(outcome) == DONE else None
+
+    def _path_in_pattern(self) -> bytes:
+        return b"".join(
+            b"\\" + character if character in _PATTERN_CHARACTERS else character
+            for character in (self._path[n : n + 1] for n in range(len(self._path)))
+        )
 
     def _command(
         self, script: Script, keys: Keys, session_id: str, *arguments: Argument
@@ -207,6 +268,24 @@ def parse_text(answer: bytes) -> str:
         return "\ufffd" + answer.decode("utf-8", "replace")
 
 
+def parse_page(answer: Any) -> tuple[int, list[Stored]]:
+    """Return where the next page begins, 0 if there is none, and sessions."""
+    cursor, found = answer
+    stored = []
+    for session_id, *rest in found:
+        with suppress(UnicodeDecodeError):  # no id of a session
+            text, expires_at, deadline = rest
+            stored.append(
+                Stored(
+                    session_id.decode("utf-8", "surrogatepass"),
+                    parse_text(text),
+                    _seconds(expires_at),
+                    _seconds(deadline),
+                )
+            )
+    return int(cursor), stored
+
+
 def parse_purge(answer: Any) -> tuple[int, bool]:
     """Return how many sessions were removed, and whether there may be more."""
     removed, more = answer
@@ -216,6 +295,14 @@ def parse_purge(answer: Any) -> tuple[int, bool]:
 def encode(text: str) -> bytes:
     """Return a text as it is stored; any text, lone surrogates too."""
     return text.encode("utf-8", "surrogatepass")
+
+
+def _moment(seconds: float | None) -> Argument:
+    return b"" if seconds is None else round(seconds * 1000)
+
+
+def _seconds(moment: bytes) -> float | None:
+    return int(moment) / 1000 if moment else None
 
 
 def _milliseconds(seconds: int | None) -> Argument:

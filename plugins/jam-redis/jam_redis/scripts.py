@@ -23,7 +23,7 @@ _BATCH = 1000
 # Every script asks the server that runs it, before it changes anything, whether that server
 # expires hash fields: a failover or an upgrade may have put another one behind the connection.
 # ARGV[1], what the last answer was, selects the question that is cheap if the answer is the same.
-_PRELUDE = """\
+_LOOK = """\
 local sessions, ends, deadlines = KEYS[1], KEYS[2], KEYS[3]
 local ttl, id = tonumber(ARGV[2]), ARGV[3]
 local clock = redis.call('TIME')
@@ -48,6 +48,20 @@ local function answer(outcome)
   return {outcome, by_field and 1 or 0}
 end
 
+-- When a session ends, wherever the server that stored it last keeps that; nil: never.
+local function ends_of(session)
+  local ends_at = redis.call('ZSCORE', ends, session)
+  if ends_at then return tonumber(ends_at) end
+  local last = by_field and redis.call('HPEXPIRETIME', sessions, 'FIELDS', 1, session)[1]
+  -- The server keeps a field until after the millisecond it is given.
+  return last and last >= 0 and last + 1 or nil
+end
+
+"""
+
+_CHANGE = (
+    _LOOK
+    + """\
 local function remove(ids)
   redis.call('HDEL', sessions, unpack(ids))
   redis.call('ZREM', ends, unpack(ids))
@@ -104,9 +118,7 @@ local function deadline_of(session)
   return tonumber(redis.call('HGET', deadlines, session) or '')
 end
 
-local function restart(session, deadline)
-  local ends_at = ttl and now + ttl
-  if deadline and not (ends_at and ends_at < deadline) then ends_at = deadline end
+local function place(session, ends_at, deadline)
   if deadline then redis.call('HSET', deadlines, session, moment(deadline)) end
   if not by_field then
     if ends_at then
@@ -118,7 +130,6 @@ local function restart(session, deadline)
   end
   redis.call('ZREM', ends, session)
   if ends_at then
-    -- The server keeps a field until after the millisecond it is given.
     expire_field(sessions, session, ends_at - 1)
     if deadline then expire_field(deadlines, session, ends_at - 1) end
   else
@@ -126,8 +137,15 @@ local function restart(session, deadline)
   end
 end
 
-tidy(32)
+local function restart(session, deadline)
+  local ends_at = ttl and now + ttl
+  if deadline and not (ends_at and ends_at < deadline) then ends_at = deadline end
+  place(session, ends_at, deadline)
+end
+
 """
+)
+_PRELUDE = _CHANGE + "tidy(32)\n"
 
 
 def pack(arguments: tuple[Argument, ...]) -> bytes:
@@ -251,7 +269,7 @@ CLEAR = Script("redis.call('UNLINK', unpack(KEYS))", repeatable=True)
 
 # Returns how many sessions it removed, and whether there may be more.
 PURGE = Script(
-    _PRELUDE.removesuffix("tidy(32)\n")
+    _CHANGE
     + f"""
 local removed = tidy({_BATCH})
 expire_keys()
@@ -261,4 +279,104 @@ return {{removed, more and 1 or 0}}
     repeatable=True,
 )
 
-SCRIPTS = (GET, CREATE, UPDATE, SWAP, TOUCH, REWORK, DELETE, CLEAR, PURGE)
+# Returns sessions: all of the hash, or a page of it and where the next begins. Writes nothing.
+PAGE = Script(
+    _LOOK
+    + """
+local cursor, size = ARGV[4], ARGV[5]
+local fields
+if size == '' then
+  cursor, fields = '0', redis.call('HGETALL', sessions)
+else
+  local page = redis.call('HSCAN', sessions, cursor, 'COUNT', size)
+  cursor, fields = page[1], page[2]
+end
+local found = {}
+for n = 1, #fields, 2 do
+  local session, ends_at = fields[n], ends_of(fields[n])
+  if not ends_at or ends_at > now then
+    local deadline = redis.call('HGET', deadlines, session)
+    found[#found + 1] = {session, fields[n + 1], ends_at and moment(ends_at) or '', deadline or ''}
+  end
+end
+return {cursor, found}
+""",
+    repeatable=True,
+)
+
+# Sent again, it would not find the session that it ended: it is gone either way.
+REVOKE = Script(
+    _PRELUDE
+    + """
+if not lives(id) then return answer(0) end
+remove({id})
+expire_keys()
+return answer(1)
+""",
+    repeatable=True,
+)
+
+CLEAR_OTHERS = Script(
+    _PRELUDE
+    + f"""
+if not lives(id) then return answer(0) end
+local others, ended = {{}}, 0
+for _, session in ipairs(redis.call('HKEYS', sessions)) do
+  if session ~= id then
+    if lives(session) then ended = ended + 1 end
+    others[#others + 1] = session
+  end
+end
+for n = 1, #others, {_BATCH} do
+  remove({{unpack(others, n, math.min(n + {_BATCH - 1}, #others))}})
+end
+expire_keys()
+return {{1, by_field and 1 or 0, ended}}
+""",
+    repeatable=True,
+)
+
+RESTORE = Script(
+    _PRELUDE
+    + """
+local data, ends_at, deadline = ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
+if ends_at and ends_at <= now then return answer(0) end
+if redis.call('HEXISTS', sessions, id) == 1 then return answer(2) end
+redis.call('HSET', sessions, id, data)
+place(id, ends_at, deadline)
+return answer(1)
+""",
+    repeatable=True,
+)
+
+# A field that is written anew forgets its end.
+REPLACE = Script(
+    _PRELUDE
+    + """
+local expected, data = ARGV[4], ARGV[5]
+if not lives(id) then return answer(0) end
+if redis.call('HGET', sessions, id) ~= expected then return answer(2) end
+local ends_at = ends_of(id)
+redis.call('HSET', sessions, id, data)
+place(id, ends_at, deadline_of(id))
+return answer(1)
+""",
+    repeatable=False,
+)
+
+SCRIPTS = (
+    GET,
+    CREATE,
+    UPDATE,
+    SWAP,
+    TOUCH,
+    REWORK,
+    DELETE,
+    CLEAR,
+    PURGE,
+    PAGE,
+    REVOKE,
+    CLEAR_OTHERS,
+    RESTORE,
+    REPLACE,
+)

@@ -1,6 +1,6 @@
 """RedisSessions: sessions in Redis or Valkey."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Unpack, cast
 
 from redis import Redis, RedisCluster
@@ -10,15 +10,20 @@ from jam_core import (
     JamConfigurationError,
     JamSessionCorrupt,
     JamSessionNotFound,
+    JamSessionUnsupported,
+    SessionInfo,
     SessionOptions,
+    SessionRecord,
     check_session_key,
     hash_id,
+    session_handle,
 )
 from jam_redis.clients import read_uri
-from jam_redis.commands import Command, Commands, Keys, parse_purge, parse_text
+from jam_redis.commands import Command, Commands, Keys, Stored, parse_page, parse_purge, parse_text
 from jam_redis.scripts import DONE, GONE
 from jam_redis.sending import Sender
 
+_PAGE = 500  # sessions read at a time
 _LONGEST = 10_000_000_000  # seconds; the server counts milliseconds in 46 bits
 
 
@@ -143,6 +148,49 @@ class RedisSessions(BaseSession):
         """Look whether every server answers, and would write."""
         self._sender.on_each_slot_owner(self._commands.probe)
 
+    def list_sessions(self, session_key: str) -> list[SessionInfo]:
+        """Return the live sessions of the key."""
+        check_session_key(session_key)
+        records = self._records_of(self._commands.keys_of(session_key))
+        return [info for info in map(self.info_of, records) if info is not None]
+
+    def revoke(self, session_key: str, handle: str) -> bool:
+        """End the key's session with this handle.
+
+        Two round trips: the server cannot compute a handle. What a handle stands for never
+        changes, so that what the second does is the whole of it.
+        """
+        check_session_key(session_key)
+        keys = self._commands.keys_of(session_key)
+        return any(
+            self._outcome(self._commands.revoke(keys, stored.session_id)) == DONE
+            for stored in self._stored(keys)
+            if session_handle(stored.session_id) == handle
+        )
+
+    def clear_others(self, session_id: str) -> int:
+        """End every other session of this session's key."""
+        command = self._commands.clear_others(self._known(session_id), session_id)
+        count = self._commands.parse_count(self._sender.call(command))
+        if count is None:
+            raise JamSessionNotFound
+        return count
+
+    def records(self) -> Iterator[SessionRecord]:
+        """Yield the live sessions of every key."""
+        for answer in self._sender.on_each_server(self._commands.scan_sessions):
+            for keys in self._commands.parse_sessions_scan(answer):
+                yield from self._records_of(keys, _PAGE)
+
+    def restore(self, records: Sequence[SessionRecord]) -> int:
+        """Store sessions as they are; only those whose ids are known."""
+        return sum(self._outcome(self._restoring(record)) == DONE for record in records)
+
+    def replace(self, record: SessionRecord, data: str) -> bool:
+        """Replace a session's stored text by compare-and-set."""
+        session_id, keys = self._place_of(record)
+        return self._outcome(self._commands.replace(keys, session_id, record.data, data)) == DONE
+
     def close(self) -> None:
         """Close the connections, unless the client is the caller's."""
         self._sender.close()
@@ -163,9 +211,56 @@ class RedisSessions(BaseSession):
         answer = self._sender.call(self._commands.get(keys, session_id))
         return None if answer is None else parse_text(answer)
 
+    def _stored(self, keys: Keys, size: int | None = None) -> Iterator[Stored]:
+        """Yield the live sessions of a key, read so many at a time; by default all at once."""
+        cursor, stored = parse_page(self._sender.call(self._commands.page(keys, size=size)))
+        yield from stored
+        while cursor:
+            command = self._commands.page(keys, cursor, size)
+            cursor, stored = parse_page(self._sender.call(command))
+            yield from stored
+
+    def _records_of(self, keys: Keys, size: int | None = None) -> Iterator[SessionRecord]:
+        """Yield what `_stored` does, but for fields that are no ids of the key."""
+        session_key = self._commands.prefix_of(keys)[:-1]
+        for stored in self._stored(keys, size):
+            if self._locate(stored.session_id) == keys:
+                yield SessionRecord(
+                    session_key=session_key,
+                    id_hash=hash_id(stored.session_id),
+                    session_id=stored.session_id,
+                    data=stored.data,
+                    expires_at=stored.expires_at,
+                    deadline=stored.deadline,
+                    id_key=self.codec.mark_of(stored.session_id),
+                )
+
+    def _place_of(self, record: SessionRecord) -> tuple[str, Keys]:
+        """Return a record's id and keys, if the session can be found by them."""
+        if record.session_id is None:
+            raise JamSessionUnsupported(
+                "Redis keeps session ids. The store that this session comes from keeps only their "
+                "hashes: no store but one of its kind can take it over."
+            )
+        keys = self._commands.keys_of(record.session_key)
+        if self._locate(record.session_id) != keys:
+            raise JamSessionUnsupported(
+                "This session could not be found by its id: the store that it comes from encrypts "
+                "ids with other keys, or does not where this one does."
+            )
+        return record.session_id, keys
+
+    def _restoring(self, record: SessionRecord) -> Command:
+        session_id, keys = self._place_of(record)
+        stored = Stored(session_id, record.data, record.expires_at, record.deadline)
+        return self._commands.restore(keys, stored)
+
+    def _outcome(self, command: Command) -> int:
+        return self._commands.parse_outcome(self._sender.call(command))
+
     def _change(self, command: Command) -> bool:
         """Carry out a change; return False if it was refused."""
-        outcome = self._commands.parse_outcome(self._sender.call(command))
+        outcome = self._outcome(command)
         if outcome == GONE:
             raise JamSessionNotFound
         return outcome == DONE

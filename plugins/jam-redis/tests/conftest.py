@@ -136,11 +136,11 @@ def _connector(request: pytest.FixtureRequest, name: str) -> Callable[[], Any]:
         import fakeredis
 
         return lambda: fakeredis.FakeRedis(server=server)
-    uri = _uri(request, name)
+    uri = uri_of(request, name)
     return lambda: uri
 
 
-def _uri(request: pytest.FixtureRequest, name: str) -> str:
+def uri_of(request: pytest.FixtureRequest, name: str) -> str:
     if name == "cluster":
         nodes = request.getfixturevalue("cluster_nodes")
         return "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in nodes)

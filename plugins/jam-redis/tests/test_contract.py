@@ -1,12 +1,17 @@
 """The contract suite on every kind of server."""
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import pytest
+from jam_redis.clients import close_client, read_uri
 
-from jam_core.testing import SessionContract, StoreFactory
+from jam_core.testing import BreakBackend, Damage, SessionContract, Snapshot, StoreFactory
 
-from .conftest import BACKENDS, OpenerOf
+from .conftest import BACKENDS, OpenerOf, uri_of
+from .servers import RedisServer
 
 WAITING = [
     name
@@ -16,9 +21,63 @@ WAITING = [
 
 
 class TestContract(SessionContract):
+    histories = 15
+
     @pytest.fixture(params=BACKENDS)
-    def store_factory(self, request: pytest.FixtureRequest, opener: OpenerOf) -> StoreFactory:
-        return opener(request.param)
+    def backend(self, request: pytest.FixtureRequest) -> str:
+        name: str = request.param
+        return name
+
+    @pytest.fixture
+    def store_factory(self, backend: str, opener: OpenerOf) -> StoreFactory:
+        return opener(backend)
+
+    @pytest.fixture
+    def client(self, backend: str, request: pytest.FixtureRequest) -> Iterator[Any]:
+        """A client of the test's own."""
+        if backend == "fakeredis":
+            import fakeredis
+
+            yield fakeredis.FakeRedis(server=request.getfixturevalue("fake_server"))
+        else:
+            client: Any = read_uri(uri_of(request, backend), 5, 5).connect()
+            yield client
+            close_client(client)
+
+    @pytest.fixture
+    def break_backend(self, backend: str, request: pytest.FixtureRequest) -> BreakBackend:
+        if backend not in ("redis62", "valkey"):
+            pytest.skip(f"{backend} is not stopped here: test_outages.py has faults of its own")
+        return no_answer(request.getfixturevalue(backend))
+
+    @pytest.fixture
+    def snapshot(self, client: Any, path: str) -> Snapshot:
+        def content(name: bytes) -> object:
+            if client.type(name) == b"zset":
+                return client.zrange(name, 0, -1, withscores=True)
+            return client.hgetall(name)
+
+        return lambda: {name: content(name) for name in client.scan_iter(match=f"*{path}*")}
+
+    @pytest.fixture
+    def damage(self, client: Any, path: str) -> Damage:
+        def damage(session_id: str) -> None:
+            (name,) = client.scan_iter(match=f"{path}:{session_id.rpartition(':')[0]}")
+            client.hset(name, session_id, "damaged")
+
+        return damage
+
+
+def no_answer(server: RedisServer) -> BreakBackend:
+    @contextmanager
+    def unreachable() -> Iterator[None]:
+        server.pause()
+        try:
+            yield
+        finally:
+            server.resume()
+
+    return unreachable
 
 
 # What waits in real time runs on all servers side by side, in test_contract_in_time.py.

@@ -4,7 +4,9 @@ import os
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
+from threading import Condition
 from typing import Any
+from urllib.parse import unquote, urlsplit
 from weakref import WeakSet
 
 from sqlalchemy import URL, Engine, QueuePool, create_engine, event, make_url
@@ -24,7 +26,9 @@ _MYSQL_TIMEOUTS: dict[str, Any] = {
     "connect_timeout": 10,
     "read_timeout": 30,
     "write_timeout": 30,
-    "init_command": "SET SESSION innodb_lock_wait_timeout = 15",
+    # The second one: for the lock of ALTER TABLE. Without it the statement would wait on in the
+    # server after we have given up, and be carried out at last over what is newer.
+    "init_command": "SET SESSION innodb_lock_wait_timeout = 15, lock_wait_timeout = 15",
 }
 _TIMEOUTS: dict[str, dict[str, Any]] = {
     "psycopg": _POSTGRESQL_TIMEOUTS,
@@ -33,6 +37,8 @@ _TIMEOUTS: dict[str, dict[str, Any]] = {
     "mysqldb": _MYSQL_TIMEOUTS,
     "pysqlite": {"timeout": 15},
 }
+_LONGEST_OPERATION = 30  # seconds
+_FOUND_ROWS = 2  # CLIENT_FOUND_ROWS of MySQL's protocol
 _PACKAGES = {
     "psycopg": "'psycopg[binary]'",
     "psycopg2": "psycopg2-binary",
@@ -87,6 +93,22 @@ def autocommitting(engine: Engine) -> Engine:
     return engine if commits else engine.execution_options(isolation_level="AUTOCOMMIT")
 
 
+def check_row_counts(engine: Engine) -> None:
+    """Make sure that MySQL's driver counts the rows that match, not only those that change.
+
+    Raises:
+        JamConfigurationError: It does not.
+    """
+    with engine.connect() as connection:
+        flags = getattr(connection.connection.dbapi_connection, "client_flag", None)
+    if isinstance(flags, int) and not flags & _FOUND_ROWS:
+        raise JamConfigurationError(
+            "The connection lacks MySQL's flag FOUND_ROWS: an update that changes nothing would "
+            "look like a session that is gone. Add 2 to client_flag in connect_args, or in the "
+            "engine's creator."
+        )
+
+
 def is_in_memory(url: URL) -> bool:
     """Tell whether a URL names a SQLite database that ends with its connection."""
     return url.get_backend_name() == "sqlite" and (
@@ -109,7 +131,8 @@ def _checked_url(database_uri: object) -> URL:
             f"{type(database_uri).__module__}.{type(database_uri).__qualname__}."
         )
     url = _parsed(database_uri)
-    if url is None:  # raised here: the parser's error, which may quote the password, is no context
+    if url is None or _has_stray_at(url):
+        # Raised here: the parser's error, which may quote the password, is no context.
         raise JamConfigurationError(
             "database_uri is no URL. Write postgresql+psycopg://user:password@host/database, "
             "mariadb+pymysql://user:password@host/database or sqlite:///file.db. In user and "
@@ -124,6 +147,11 @@ def _parsed(database_uri: str | URL) -> URL | None:
         return make_url(database_uri)
     except (ArgumentError, ValueError):
         return None
+
+
+def _has_stray_at(url: URL) -> bool:
+    """Tell whether a password with a bare @ in it has run over into the host or the database."""
+    return url.get_backend_name() != "sqlite" and "@" in f"{url.host}{url.database}"
 
 
 def _check_dialect(url: URL) -> None:
@@ -178,9 +206,10 @@ def _timeouts(url: URL) -> dict[str, Any]:
 
 def _make_private_file(url: URL) -> None:
     """Create the database file for its owner only; SQLite gives its -wal and -shm the same mode."""
-    if url.database is None or url.database.startswith("file:"):
+    if url.database is None:
         return
-    path = Path(url.database).absolute()
+    is_uri = url.database.startswith("file:")
+    path = Path(unquote(urlsplit(url.database).path) if is_uri else url.database).absolute()
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         # A file that is there is not opened: closing it again would drop this process's locks.
@@ -199,22 +228,60 @@ def _prepare_sqlite_connection(connection: Any, _: object) -> None:
     connection.execute("PRAGMA synchronous = NORMAL").close()
 
 
-# A connection must not be used by two processes, and SQLite's not even closed by the child
-# (https://www.sqlite.org/howtocorrupt.html, 2.6): idle ones are closed before a fork.
+class ForkGate:
+    """Lets operations pass, any number at once, but none while this process forks."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Open it, with nobody inside: in a child there are no threads but the one that forked."""
+        self._changed = Condition()
+        self._inside = 0
+
+    def __enter__(self) -> None:
+        with self._changed:
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._changed:
+            self._inside -= 1
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Let nobody in any more, and wait until all are out."""
+        self._changed.acquire()
+        # Operations end by their own time limits; this one is for a fork from inside of one.
+        self._changed.wait_for(lambda: not self._inside, timeout=_LONGEST_OPERATION)
+
+    def open(self) -> None:
+        """Let them in again."""
+        self._changed.release()
+
+
+# A connection must not be used by two processes. SQLite's must not even be open when the process
+# forks: the child would inherit the belief that it holds the file's locks, and would lose writes
+# (https://www.sqlite.org/howtocorrupt.html, 2.6). So operations on SQLite's files are let finish,
+# and idle connections are closed.
 _engines: WeakSet[Engine] = WeakSet()
+sqlite_operations = ForkGate()
 
 
-def _close_idle_connections() -> None:
+def _close_connections() -> None:
+    sqlite_operations.close()
     for engine in list(_engines):
         engine.dispose()
 
 
-def _forget_connections_of_the_parent() -> None:
+def _begin_anew() -> None:
+    sqlite_operations.reset()
     for engine in list(_engines):
         engine.dispose(close=False)
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
-        before=_close_idle_connections, after_in_child=_forget_connections_of_the_parent
+        before=_close_connections,
+        after_in_parent=sqlite_operations.open,
+        after_in_child=_begin_anew,
     )

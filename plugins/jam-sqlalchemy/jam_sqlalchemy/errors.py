@@ -5,7 +5,7 @@ The driver's own error is chained. SQLAlchemy's is not: it may repeat a statemen
 which are the session's key and data.
 """
 
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import DataError, DBAPIError, IdentifierError, IntegrityError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
 from jam_core import JamConfigurationError, JamError, JamSessionDataError, JamStoreUnavailable
@@ -118,6 +118,7 @@ _TAKEN = ("23505", "1062", "SQLITE_CONSTRAINT_PRIMARYKEY", "SQLITE_CONSTRAINT_UN
 # The database undid the statement, to end a conflict between writers.
 _UNDONE = ("40001", "40P01", "1020", "1213")
 _ATTEMPTS = 20
+_MISNAMED = ("3F000", "42601", "42602", "1059", "1102", "1103")
 _TOO_LARGE = ("1153", "SQLITE_TOOBIG")
 
 
@@ -125,7 +126,7 @@ class IdTakenError(Exception):
     """There is a row with this primary key already."""
 
 
-def may_repeat(error: SQLAlchemyError, attempt: int, *, harmless: bool) -> bool:
+def may_repeat(error: Exception, attempt: int, *, harmless: bool) -> bool:
     """Tell whether to execute a statement again that failed.
 
     Args:
@@ -141,13 +142,14 @@ def may_repeat(error: SQLAlchemyError, attempt: int, *, harmless: bool) -> bool:
     return error.connection_invalidated and harmless and attempt == 1
 
 
-def explained(error: SQLAlchemyError, store: str) -> JamError | IdTakenError:
+def explained(error: Exception, store: str) -> JamError | IdTakenError:
     """Return the error for the caller, with the driver's chained.
 
-    Where the database refused what was to be stored, the driver's may quote it, and is left out.
+    Where that may quote what was to be stored, it is left out: the database refused the data, or a
+    trigger made its own message of it.
 
     Args:
-        error: What SQLAlchemy raised.
+        error: What was raised.
         store: Words for the table and the database.
     """
     if isinstance(error, IntegrityError):
@@ -155,22 +157,64 @@ def explained(error: SQLAlchemyError, store: str) -> JamError | IdTakenError:
             return IdTakenError()
         return JamStoreUnavailable(f"{store} {_CONSTRAINED}.")
     explanation = _explanation(error, store)
-    if not isinstance(explanation, JamSessionDataError):
-        explanation.__cause__ = error.orig if isinstance(error, DBAPIError) else error
+    if isinstance(error, DBAPIError):
+        said_by_trigger = _code(error).startswith("P0") or _code(error) == "45000"
+        if not said_by_trigger and not isinstance(explanation, JamSessionDataError):
+            explanation.__cause__ = error.orig
+    elif not isinstance(error, UnicodeEncodeError):
+        explanation.__cause__ = error
     return explanation
 
 
-def _explanation(error: SQLAlchemyError, store: str) -> JamError:
+def explained_at_start(error: Exception, store: str) -> JamError:
+    """Return the error for the caller of the constructor: there, more is a wrong option.
+
+    Args:
+        error: What was raised.
+        store: Words for the table and the database.
+    """
+    if isinstance(error, UnicodeEncodeError):  # not chained: it quotes the password
+        return JamConfigurationError(
+            f"{store} cannot be opened: the driver cannot send a character of the user's name, the "
+            "password or the database's name. Choose others."
+        )
+    misfit = _misfit_at_start(error)
+    if misfit is None:
+        explanation = explained(error, store)
+        conflict = JamStoreUnavailable(f"{store} {_CONFLICT}.")  # others create the table, too
+        return conflict if isinstance(explanation, IdTakenError) else explanation
+    failure = JamConfigurationError(f"{store} cannot be prepared: {misfit}.")
+    failure.__cause__ = error.orig if isinstance(error, DBAPIError) else error
+    return failure
+
+
+def _misfit_at_start(error: Exception) -> str | None:
+    if isinstance(error, TypeError):
+        return f"connect_args do not suit the driver: {error}"
+    if isinstance(error, DBAPIError):
+        misnamed = _code(error) in _MISNAMED or "unknown database" in str(error.orig)
+    else:
+        misnamed = isinstance(error, IdentifierError)
+    if misnamed:
+        return (
+            "there is no such schema, or the database does not accept a name. Correct table_name "
+            "or schema, or create the schema"
+        )
+    return None
+
+
+def _explanation(error: Exception, store: str) -> JamError:
     if isinstance(error, NoConnectionFree):
         return JamStoreUnavailable(f"{store} {_NO_CONNECTION_FREE}.")
-    if not isinstance(error, DBAPIError):
-        return JamStoreUnavailable(f"{store} failed in SQLAlchemy: {type(error).__name__}.")
-    code, said = _code(error), str(error.orig)
-    if isinstance(error, DataError) or code in _TOO_LARGE:
+    if not isinstance(error, DBAPIError | UnicodeEncodeError):
+        kind = type(error)
+        return JamStoreUnavailable(f"{store} failed: {kind.__module__}.{kind.__qualname__}.")
+    if isinstance(error, UnicodeEncodeError | DataError) or _code(error) in _TOO_LARGE:
         return JamSessionDataError(
             f"{store} does not accept the data. It may be too large, or the serializer may write "
             "characters that the database cannot hold. Nothing was stored."
         )
+    code, said = _code(error), str(error.orig)
     if "invalid connection option" in said:
         return JamConfigurationError(
             f"{store}: the driver has no such connect_args: {said.strip()}."

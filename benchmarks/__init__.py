@@ -1,0 +1,1 @@
+"""How fast the stores of Jam are, beside the floors and beside others; see README.md."""

@@ -1,0 +1,374 @@
+"""`jam migrate`: live sessions from one store, or configuration, to another."""
+
+import hashlib
+import json
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import Any
+
+import click
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from jam_core.cli.answers import Answer
+from jam_core.cli.exits import ExitCode
+from jam_core.cli.parameters import json_flag
+from jam_core.cli.progress import progress
+from jam_core.cli.sessions import opened
+from jam_core.exceptions import JamConfigurationError, JamSessionCorrupt, JamSessionDataError
+from jam_core.records import SessionRecord
+from jam_core.session import RECORDS, BaseSession
+
+_BATCH = 500
+_DIGEST_BYTES = 8
+
+
+@dataclass
+class Outcome:
+    """What came of a migration, in sessions.
+
+    Attributes:
+        found: Live sessions of the source that can be read.
+        stored: Stored at the target by this run.
+        unreadable: Not to be decoded at the source: left out.
+        ended: Ended by themselves meanwhile.
+        verified: At the target exactly as at the source.
+        different: At the target with other data or another end: there before this run.
+        missing: Not at the target.
+        others: At the target, but not at the source.
+        removed: Ended at the target, since the source does not have them, or has them otherwise.
+        changed_since: Changed at the source after they were read.
+        new_since: New at the source since.
+        ended_since: Ended at the source since, but live at the target.
+        digests: Digests of the sessions as they were read, and as they are at the target.
+    """
+
+    found: int = 0
+    stored: int = 0
+    unreadable: int = 0
+    ended: int = 0
+    verified: int = 0
+    different: int = 0
+    missing: int = 0
+    others: int = 0
+    removed: int = 0
+    changed_since: int = 0
+    new_since: int = 0
+    ended_since: int = 0
+    digests: list[str] = field(default_factory=list)
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything that is at the source is at the target, as it is there."""
+        return not (
+            self.unreadable
+            or self.different
+            or self.missing
+            or self.changed_since
+            or self.new_since
+            or self.ended_since
+        )
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What is remembered of a session that was read.
+
+    Attributes:
+        fingerprint: Of its key, data, end and deadline.
+        expires_at: When it ends.
+    """
+
+    fingerprint: bytes
+    expires_at: float | None
+
+
+@click.command("migrate")
+@click.option("--from", "source", metavar="FILE", required=True, help="The present configuration.")
+@click.option("--to", "target", metavar="FILE", required=True, help="The future one.")
+@click.option("--from-pointer", metavar="TABLE", default="jam", show_default=True)
+@click.option("--to-pointer", metavar="TABLE", default="jam", show_default=True)
+@click.option(
+    "--mirror",
+    is_flag=True,
+    help="End at the target what the source does not have, and replace what differs.",
+)
+@click.option("--dry-run", is_flag=True, help="Look whether it can be done, and do nothing.")
+@json_flag
+def command(
+    *, source: str, target: str, from_pointer: str, to_pointer: str, mirror: bool, dry_run: bool
+) -> Answer:
+    """Copy the live sessions of one store to another, so that their ids work there.
+
+    Nothing is changed at the source, and nothing overwritten at the target. Stopped, and started
+    again, it goes on. Then it compares both sides; the exit code is 1 if they differ. docs/cli.md
+    has the pairs of stores that it can be done with.
+    """
+    with ExitStack() as stack:
+        old = stack.enter_context(opened(source, from_pointer)).store
+        new = stack.enter_context(opened(target, to_pointer)).store
+        _check_pair(old, new)
+        migration = Migration(old, new)
+        migration.copy(dry_run=dry_run)
+        migration.compare(mirror=mirror and not dry_run)
+        migration.look_back()
+    outcome = migration.outcome
+    document = {
+        **{name: value for name, value in vars(outcome).items() if name != "digests"},
+        "digest_source": outcome.digests[0],
+        "digest_target": outcome.digests[1],
+        "complete": outcome.complete,
+        "dry_run": dry_run,
+    }
+    done = outcome.complete or (dry_run and not outcome.unreadable)
+    return Answer(
+        document,
+        _screen(outcome, dry_run=dry_run, mirror=mirror),
+        ExitCode.OK if done else ExitCode.FAILED,
+    )
+
+
+def _check_pair(old: BaseSession, new: BaseSession) -> None:
+    """Refuse what could not work.
+
+    Raises:
+        JamSessionUnsupported: A store cannot be read or written so.
+        JamConfigurationError: Ids would not work at the target.
+    """
+    for store in (old, new):
+        if RECORDS not in store.capabilities:
+            store.records()  # says what it lacks
+    if new.codec.key_marks and not old.codec.key_marks:
+        raise JamConfigurationError(
+            "The target encrypts, the source does not: the ids that clients hold are not "
+            "encrypted, and the target would take each for a forgery. Migrate with "
+            "is_session_crypt off; to encrypt means to begin anew, with a new login for everybody."
+        )
+    if old.codec.key_marks and not new.codec.key_marks:
+        raise JamConfigurationError(
+            "The source encrypts, the target does not: what is secret now would lie open, and the "
+            "ids that clients hold are encrypted. Turn is_session_crypt on at the target, with the "
+            "keys of the source."
+        )
+    lacking = [mark for mark in old.codec.key_marks if mark not in new.codec.key_marks]
+    if lacking:
+        raise JamConfigurationError(
+            f"The target lacks keys of the source (marks: {', '.join(lacking)}): ids that clients "
+            "hold may be encrypted with them. Add them to session_aes_secret of the target, after "
+            "the new one if there is one."
+        )
+
+
+class Migration:
+    """One run.
+
+    Args:
+        old: The store to read.
+        new: The store to write.
+
+    Attributes:
+        outcome: What came of it so far.
+    """
+
+    def __init__(self, old: BaseSession, new: BaseSession) -> None:
+        self._old = old
+        self._new = new
+        self._read: dict[bytes, Trace] = {}
+        self.outcome = Outcome()
+
+    def copy(self, *, dry_run: bool) -> None:
+        """Read the source, and store what is not at the target yet."""
+        with progress("Reading" if dry_run else "Copying") as advance:
+            for batch in _batches(self._readable()):
+                if not dry_run:
+                    self.outcome.stored += self._new.restore(batch)
+                advance(len(batch))
+        self.outcome.found = len(self._read)
+
+    def compare(self, *, mirror: bool) -> None:
+        """Read the target, and compare it with what was read of the source.
+
+        Args:
+            mirror: Whether to make the target equal.
+        """
+        to_renew: list[SessionRecord] = []
+        if mirror:
+            to_renew = self._end_what_differs()
+        if to_renew:
+            self._restore_from_source({_number(record) for record in to_renew})
+        there: dict[bytes, bytes] = {}
+        outcome = self.outcome
+        with progress("Comparing", len(self._read)) as advance:
+            for record in self._new.records():
+                advance(1)
+                number = _number(record)
+                if number in self._read:
+                    there[number] = _fingerprint(self._new, record) or b""
+                else:
+                    outcome.others += 1
+        now = time.time()
+        for number, trace in self._read.items():
+            found = there.get(number)
+            if found is None:
+                has_ended = trace.expires_at is not None and trace.expires_at <= now
+                outcome.ended += has_ended
+                outcome.missing += not has_ended
+            else:
+                outcome.verified += found == trace.fingerprint
+                outcome.different += found != trace.fingerprint
+        kept = {number: self._read[number].fingerprint for number in there}
+        outcome.digests = [_digest(kept), _digest(there)]
+
+    def look_back(self) -> None:
+        """Read the source once more: what has changed there since it was read?"""
+        outcome = self.outcome
+        left = dict(self._read)
+        with progress("Looking back", len(left)) as advance:
+            for record in self._old.records():
+                advance(1)
+                fingerprint = _fingerprint(self._old, record)
+                if fingerprint is None:
+                    continue
+                number = _number(record)
+                trace = left.pop(number, None)
+                if trace is not None:
+                    outcome.changed_since += trace.fingerprint != fingerprint
+                else:
+                    outcome.new_since += number not in self._read
+        now = time.time()
+        outcome.ended_since = sum(
+            trace.expires_at is None or trace.expires_at > now for trace in left.values()
+        )
+
+    def _readable(self) -> Iterator[SessionRecord]:
+        """Yield the sessions of the source as the target is to have them, each once."""
+        for record in self._old.records():
+            number = _number(record)
+            if number in self._read:
+                continue
+            moved = self._moved(record)
+            if moved is None:
+                self.outcome.unreadable += 1
+            else:
+                yield moved
+
+    def _moved(self, record: SessionRecord) -> SessionRecord | None:
+        """Note a session and return it in the target's encoding; None if that cannot be done."""
+        try:
+            data = self._old.codec.decode(record.data, "A session")
+            text = None if data is None else self._new.codec.encode(data)
+        except (JamSessionCorrupt, JamSessionDataError):
+            return None
+        if data is None or text is None:
+            return None
+        self._read[_number(record)] = Trace(_fingerprint_of(record, data), record.expires_at)
+        return replace(
+            record,
+            data=text,
+            # Whole milliseconds: what every store can keep exactly.
+            expires_at=_rounded(record.expires_at),
+            deadline=_rounded(record.deadline),
+        )
+
+    def _end_what_differs(self) -> list[SessionRecord]:
+        """End at the target what the source has not, or has otherwise; return the latter."""
+        to_renew = []
+        for record in self._new.records():
+            trace = self._read.get(_number(record))
+            if trace is None or trace.fingerprint != _fingerprint(self._new, record):
+                self.outcome.removed += self._new.revoke(record.session_key, record.handle)
+                if trace is not None:
+                    to_renew.append(record)
+        return to_renew
+
+    def _restore_from_source(self, numbers: set[bytes]) -> None:
+        wanted = (record for record in self._old.records() if _number(record) in numbers)
+        moved = (self._moved(record) for record in wanted)
+        for batch in _batches(record for record in moved if record is not None):
+            self.outcome.stored += self._new.restore(batch)
+
+
+def _number(record: SessionRecord) -> bytes:
+    return bytes.fromhex(record.handle)
+
+
+def _rounded(moment: float | None) -> float | None:
+    return None if moment is None else round(moment * 1000) / 1000
+
+
+def _fingerprint(store: BaseSession, record: SessionRecord) -> bytes | None:
+    """Return a digest of all that is to be the same on both sides; None if it is unreadable."""
+    try:
+        data = store.codec.decode(record.data, "A session")
+    except JamSessionCorrupt:
+        return None
+    return None if data is None else _fingerprint_of(record, data)
+
+
+def _fingerprint_of(record: SessionRecord, data: dict[str, Any]) -> bytes:
+    ends = [end and round(end * 1000) for end in (record.expires_at, record.deadline)]
+    text = json.dumps([record.session_key, data, ends], sort_keys=True, default=repr)
+    return hashlib.blake2b(text.encode(), digest_size=_DIGEST_BYTES).digest()
+
+
+def _digest(fingerprints: dict[bytes, bytes]) -> str:
+    whole = hashlib.blake2b(digest_size=16)
+    for number in sorted(fingerprints):
+        whole.update(number + fingerprints[number])
+    return whole.hexdigest()
+
+
+def _batches(records: Iterable[SessionRecord]) -> Iterator[list[SessionRecord]]:
+    iterator = iter(records)
+    while batch := list(islice(iterator, _BATCH)):
+        yield batch
+
+
+_LINES = (
+    ("found", "live sessions at the source", ""),
+    ("stored", "stored at the target by this run", ""),
+    ("removed", "ended at the target, to be as at the source", ""),
+    ("verified", "at the target exactly as at the source", "green"),
+    ("ended", "ended by themselves meanwhile", ""),
+    ("unreadable", "cannot be decoded at the source: left out", "red"),
+    ("missing", "not at the target", "red"),
+    ("different", "at the target already, with other data or another end: left as they are", "red"),
+    ("changed_since", "changed at the source since they were read", "yellow"),
+    ("new_since", "new at the source since it was read", "yellow"),
+    ("ended_since", "ended at the source since, but live at the target", "yellow"),
+    ("others", "other sessions at the target", ""),
+)
+
+
+def _screen(outcome: Outcome, *, dry_run: bool, mirror: bool) -> RenderableType:
+    table = Table(box=None, show_header=False, padding=(0, 1, 0, 0))
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, words, style in _LINES:
+        number = getattr(outcome, name)
+        if number or name in ("found", "stored", "verified"):
+            table.add_row(Text(f"{number:,}", "bold"), Text(words, style if number else ""))
+    source, target = outcome.digests
+    same = "equal" if source == target else "different"
+    parts: list[RenderableType] = [table, Text()]
+    if dry_run:
+        parts.append(Text("Nothing was changed. These stores go together.", "bold"))
+        return Group(*parts)
+    parts.append(Text(f"digests: {source} at the source, {target} at the target: {same}", "dim"))
+    if outcome.complete:
+        parts.append(Text("Everything is at the target, and its ids work there.", "bold green"))
+    elif mirror:
+        parts.append(Text("The source has changed meanwhile: stop the application.", "bold yellow"))
+    else:
+        parts.append(
+            Text(
+                "The two differ. Stop the application, and run it again with --mirror; then start "
+                "the application on the target.",
+                "bold yellow",
+            )
+        )
+    return Group(*parts)

@@ -1,0 +1,5 @@
+"""The store 'mydb' for Jam."""
+
+from jam_mydb.sessions import MydbSessions
+
+__all__ = ["MydbSessions"]

@@ -1,0 +1,267 @@
+"""`jam check` on stores that work, and on some that do not."""
+
+import base64
+import json
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import pytest
+
+from jam_core import generate_aes_key
+from tests.cli.running import ROOT, Ran, jam
+
+SECRET = "hunter2hunter2"
+SOUND = 'session_type = "json"\njson_path = "sessions.json"\nmax_age = 604800\n'
+PUBLISHED = "cw_0x689RpI-jtRR7oE8h_eQsKImvJapLeSbXpwF4e4="
+
+
+def check(directory: Path, session: str, *arguments: str, **environment: str) -> Ran:
+    (directory / "config.toml").write_text(f"[jam.session]\n{dedent(session)}")
+    return jam("check", "--config", "config.toml", *arguments, cwd=directory, **environment)
+
+
+def document(directory: Path, session: str, **environment: str) -> Any:
+    return check(directory, session, "--json", **environment).document
+
+
+def found(directory: Path, session: str, **environment: str) -> set[str]:
+    return {one["code"] for one in document(directory, session, **environment)["findings"]}
+
+
+def write_store(directory: Path, body: str) -> str:
+    """Write a store of the project's own into the working directory; return its settings."""
+    head = "from tests.memory_store import MemorySessions\nclass Store(MemorySessions):\n"
+    lines = dedent(body).strip().splitlines()
+    (directory / "project.py").write_text(head + "".join(f"    {line}\n" for line in lines))
+    return 'session_type = "project:Store"\nmax_age = 60\n'
+
+
+# --- a configuration that is sound -----------------------------------------------------------
+
+
+def test_a_sound_configuration_leaves_nothing_to_say(tmp_path: Path) -> None:
+    ran = check(tmp_path, SOUND)
+    assert (ran.code, ran.err) == (0, "")
+    assert "nothing is left to do" in ran.out
+
+
+def test_the_store_is_opened_and_a_session_taken_through_its_life(tmp_path: Path) -> None:
+    steps = document(tmp_path, SOUND)["steps"]
+    assert [step["name"] for step in steps] == [
+        *("open", "ping", "create", "get", "update", "touch", "mutate", "rework", "delete"),
+        *("clear", "diagnose", "close"),
+    ]
+    assert all(step["ok"] and step["reason"] is None for step in steps)
+
+
+def test_nothing_of_it_stays(tmp_path: Path) -> None:
+    check(tmp_path, SOUND)
+    assert json.loads((tmp_path / "sessions.json").read_text())["sessions"] == {}
+
+
+def test_the_configuration_may_be_named_by_the_environment(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text(f"[tool.jam.session]\n{SOUND}")
+    ran = jam("check", "--pointer", "tool.jam", cwd=tmp_path, JAM_CONFIG="config.toml")
+    assert ran.code == 0
+    assert "config.toml [tool.jam]" in ran.out
+
+
+# --- where a value comes from ----------------------------------------------------------------
+
+
+def test_every_value_is_shown_with_where_it_comes_from(tmp_path: Path) -> None:
+    session = """
+        session_type = "json"
+        json_path = "${DIRECTORY}/${NAME:-sessions}.json"
+        default_ttl = "${TTL:-600}"
+        max_age = 60
+    """
+    answer = document(tmp_path, session, DIRECTORY=str(tmp_path))
+    settings = {setting.pop("name"): setting for setting in answer["settings"]}
+    assert settings["json_path"] == {
+        "value": f"{tmp_path}/sessions.json",
+        "source": "environment",
+        "variables": ["DIRECTORY"],
+    }
+    assert settings["ttl"] == {"value": 600, "source": "file", "variables": []}
+    assert settings["max_age"] == {"value": 60, "source": "file", "variables": []}
+    assert settings["fsync"] == {"value": False, "source": "default", "variables": []}
+    assert answer["times"] == {"ttl": 600, "max_age": 60, "lock_timeout": 10.0}
+
+
+def test_a_key_from_the_environment_is_told_by_its_variable(tmp_path: Path) -> None:
+    key = generate_aes_key().decode()
+    session = SOUND + "is_session_crypt = true\n"
+    answer = document(tmp_path, session, JAM_SESSION_AES_SECRET=key)
+    settings = {setting.pop("name"): setting for setting in answer["settings"]}
+    assert settings["session_aes_secret"] == {
+        "value": "***",
+        "source": "environment",
+        "variables": ["JAM_SESSION_AES_SECRET"],
+    }
+    assert answer["findings"] == []
+
+
+OPTIONS = """
+    def __init__(self, *, url="", nested=None, api_token="", servers=(), **options):
+        super().__init__(**options)
+"""
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        f'url = "redis://user:{SECRET}@localhost/0"',
+        f'url = "redis://user:p@ss/{SECRET}@localhost/0"',
+        f'url = "postgresql://localhost/db?user=jam&password={SECRET}"',
+        f'url = "host=localhost password={SECRET} dbname=jam"',
+        f'nested = {{ password = "{SECRET}" }}',
+        f'api_token = "{SECRET}"',
+        f'servers = ["redis://:{SECRET}@one", "redis://two"]',
+        'url = "redis://:${PASSWORD}@localhost"',
+    ],
+)
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_no_secret_is_shown(tmp_path: Path, setting: str, form: tuple[str, ...]) -> None:
+    session = write_store(tmp_path, OPTIONS) + setting
+    ran = check(tmp_path, session, *form, PYTHONPATH=str(ROOT), PASSWORD=SECRET)
+    assert "***" in ran.out
+    assert SECRET not in ran.out + ran.err
+
+
+# --- what one regrets later ------------------------------------------------------------------
+
+
+def test_findings_are_told_with_their_remedy_until_they_are_accepted(tmp_path: Path) -> None:
+    session = 'session_type = "json"\nttl = "none"\n'
+    ran = check(tmp_path, session)
+    assert ran.code == 1
+    assert "! no-ttl" in ran.out
+    assert "ttl = 3600" in ran.out
+    assert "! no-max-age" in ran.out
+    assert check(tmp_path, session, "--accept", "no-ttl").code == 1
+    accepted = check(tmp_path, session, "--accept", "no-ttl", "--accept", "no-max-age", "--json")
+    assert accepted.code == 0
+    assert {one["code"]: one["accepted"] for one in accepted.document["findings"]} == {
+        "no-ttl": True,
+        "no-max-age": True,
+    }
+
+
+@pytest.mark.parametrize(
+    ("setting", "warns"),
+    [
+        (f'url = "redis://:{SECRET}@localhost"', True),
+        ('url = "redis://:${PASSWORD}@localhost"', False),
+        (f'url = "${{URL:-redis://:{SECRET}@localhost}}"', True),
+        ('url = "redis://user@localhost"', False),
+        ('url = "redis://localhost/0?client_name=jam"', False),
+        (f'url = "postgresql://localhost/db?password={SECRET}"', True),
+        (f'nested = {{ password = "{SECRET}" }}', True),
+        ('nested = { password = "$PASSWORD" }', False),
+        (f'api_token = "{SECRET}"', True),
+        ('api_token = ""', False),
+        (f'servers = ["redis://one", "redis://:{SECRET}@two"]', True),
+    ],
+)
+def test_a_secret_belongs_in_the_environment(tmp_path: Path, setting: str, warns: bool) -> None:
+    session = write_store(tmp_path, OPTIONS) + setting
+    codes = found(tmp_path, session, PYTHONPATH=str(ROOT), PASSWORD=SECRET)
+    assert ("secret-in-file" in codes) == warns
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        PUBLISHED,
+        "A" * 43 + "=",
+        base64.urlsafe_b64encode(b"my very secret pass phrase, yes!").decode(),
+        base64.urlsafe_b64encode(bytes([1, 2, 3, 255] * 8)).decode(),
+    ],
+)
+def test_a_key_that_others_can_guess_is_found(tmp_path: Path, key: str) -> None:
+    session = SOUND + "is_session_crypt = true\n"
+    good = generate_aes_key().decode()
+    ran = check(tmp_path, session, "--json", JAM_SESSION_AES_SECRET=f"{good},{key}")
+    assert [one["code"] for one in ran.document["findings"]] == ["guessable-key"]
+    assert "Key 2" in ran.document["findings"][0]["text"]
+    assert key not in ran.out
+
+
+def test_a_store_that_forgets_or_is_not_shared_is_found(tmp_path: Path) -> None:
+    session = write_store(tmp_path, "pass")
+    assert found(tmp_path, session, PYTHONPATH=str(ROOT)) == {"not-durable", "not-shared"}
+
+
+def test_a_store_may_tell_facts_and_findings_of_its_own(tmp_path: Path) -> None:
+    session = write_store(
+        tmp_path,
+        """
+        guarantees = frozenset({"durable", "shared"})
+
+        def diagnose(self):
+            return [
+                ("server", "Toy 1.0 on this host."),
+                ("toy-eviction", "The server forgets sessions.", "Set toy-memory."),
+            ]
+        """,
+    )
+    ran = check(tmp_path, session, "--json", PYTHONPATH=str(ROOT))
+    assert ran.document["facts"] == [{"code": "server", "text": "Toy 1.0 on this host."}]
+    assert [one["code"] for one in ran.document["findings"]] == ["toy-eviction"]
+    assert ran.code == 1
+
+
+# --- stores that do not work -----------------------------------------------------------------
+
+
+def failed_step(ran: Ran) -> tuple[str, str]:
+    step = next(step for step in ran.document["steps"] if not step["ok"])
+    return step["name"], step["reason"]
+
+
+def test_a_store_that_loses_an_update_is_found_out(tmp_path: Path) -> None:
+    session = write_store(tmp_path, "def update(self, session_id, data): pass")
+    ran = check(tmp_path, session, "--json", PYTHONPATH=str(ROOT))
+    assert ran.code == 1
+    name, reason = failed_step(ran)
+    assert name == "update"
+    assert "get does not return what update stored" in reason
+
+
+def test_an_error_that_is_none_of_ours_is_told_without_its_words(tmp_path: Path) -> None:
+    body = f'def get(self, session_id): raise ValueError("{SECRET}")'
+    ran = check(tmp_path, write_store(tmp_path, body), "--json", PYTHONPATH=str(ROOT))
+    assert ran.code == 1
+    name, reason = failed_step(ran)
+    assert name == "get"
+    assert "builtins.ValueError" in reason
+    assert SECRET not in ran.out + ran.err
+
+
+def test_the_scratch_session_is_removed_although_a_step_failed(tmp_path: Path) -> None:
+    body = """
+        def rework(self, session_id):
+            self.reworked = session_id
+            assert self.get(session_id) is not None
+            raise RuntimeError
+
+        def close(self):
+            print(f"left over: {self.get(self.reworked)}")
+    """
+    ran = check(tmp_path, write_store(tmp_path, body), PYTHONPATH=str(ROOT))
+    assert ran.code == 1
+    assert "left over: None" in ran.err
+
+
+def test_what_a_plugin_prints_is_no_part_of_the_answer(tmp_path: Path) -> None:
+    body = 'print("}{ on import")\ndef ping(self): print("}{ noise")'
+    ran = check(tmp_path, write_store(tmp_path, body), "--json", PYTHONPATH=str(ROOT))
+    assert ran.document["steps"][1] | {"milliseconds": 0} == {
+        "name": "ping",
+        "ok": True,
+        "milliseconds": 0,
+        "reason": None,
+    }
+    assert "noise" in ran.err

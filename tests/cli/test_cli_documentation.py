@@ -1,0 +1,88 @@
+"""docs/cli.md says what the commands print."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from jam_core.cli.exits import ExitCode
+from tests.cli.running import ROOT, jam
+
+PAGE = (ROOT / "docs" / "cli.md").read_text()
+FREE = {"times", "settings[].value", "plugin.options[].default"}  # their keys are the stores'
+STORE = """
+from tests.memory_store import MemorySessions
+
+class Store(MemorySessions):
+    aliases = {"other": "clock"}
+
+    def diagnose(self):
+        return [("server", "Toy 1.0.")]
+"""
+
+
+def documented(header: str) -> set[str]:
+    """Return the keys in the table whose first column has this header."""
+    table = PAGE.partition(f"| {header} |")[2].partition("\n\n")[0]
+    cells = [row.split("|")[1] for row in table.splitlines()[2:]]
+    return {key for cell in cells for key in re.findall("`(.+?)`", cell)}
+
+
+def keys_in(value: Any, path: str = "") -> Iterator[str]:
+    """Yield the paths of the values in a document."""
+    if isinstance(value, dict) and path not in FREE:
+        for key, item in value.items():
+            yield from keys_in(item, f"{path}.{key}" if path else key)
+    elif isinstance(value, list) and path not in FREE:
+        for item in value:
+            yield from keys_in(item, f"{path}[]")
+    else:
+        yield path
+
+
+def printed(*arguments: str, cwd: Path, **environment: str) -> set[str]:
+    return set(keys_in(jam(*arguments, "--json", cwd=cwd, **environment).document))
+
+
+def test_the_documents_of_the_commands_have_the_documented_keys(tmp_path: Path) -> None:
+    for line in ("plugins", "plugins show json", "keygen", "new-store toydb", "demo"):
+        header = "key of `jam " + " ".join(w for w in line.split() if w not in ("json", "toydb"))
+        assert printed(*line.split(), cwd=tmp_path) == documented(f"{header}`"), line
+
+
+def test_the_document_of_the_check_has_the_documented_keys(tmp_path: Path) -> None:
+    (tmp_path / "project.py").write_text(STORE)
+    text = '[jam.session]\nsession_type = "project:Store"\nttl = "$TTL"\n'
+    (tmp_path / "config.toml").write_text(text)
+    environment = {"PYTHONPATH": str(ROOT), "TTL": "60"}
+    keys = printed("check", "--config", "config.toml", cwd=tmp_path, **environment)
+    assert keys == documented("key of `jam check`")
+
+
+def test_the_document_of_an_error_has_the_documented_keys(tmp_path: Path) -> None:
+    assert printed("check", cwd=tmp_path) == documented("key of an error")
+
+
+def test_every_exit_code_is_documented() -> None:
+    table = PAGE.partition("| code | meaning |")[2].partition("\n\n")[0]
+    assert {int(row.split("|")[1]) for row in table.splitlines()[2:]} == set(ExitCode)
+
+
+def test_every_command_has_its_row_and_its_section(tmp_path: Path) -> None:
+    commands = re.findall(r"^  ([a-z-]+) {2,}", jam("--help", cwd=tmp_path).out, re.MULTILINE)
+    for command in commands:
+        assert f"| `jam {command}" in PAGE
+        assert f"\n## `jam {command}" in PAGE
+
+
+def test_every_option_is_mentioned(tmp_path: Path) -> None:
+    for command in ("check", "plugins", "new-store", "keygen", "demo"):
+        for option in re.findall(r"--[a-z]+", jam(command, "--help", cwd=tmp_path).out):
+            assert option == "--help" or option in PAGE
+
+
+def test_every_finding_is_documented() -> None:
+    source = (ROOT / "jam_core" / "cli" / "findings.py").read_text()
+    codes = re.findall(r'Finding\(\s*"([a-z-]+)"', source)
+    assert codes
+    assert documented("finding") == set(codes)

@@ -1,0 +1,243 @@
+"""The frame of the command: arguments, output, exit codes; and the small commands."""
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from jam_core import Jam
+from tests.cli.running import JAM, ROOT, in_a_terminal, jam
+
+COLOUR = re.compile(r"\x1b\[(?:\d+;)*(?:3\d|9\d)(?:;\d+)*m")
+ESCAPE = "\x1b"
+
+
+@pytest.fixture
+def configured(tmp_path: Path) -> Path:
+    text = '[jam.session]\nsession_type = "json"\njson_path = "sessions.json"\nttl = "none"\n'
+    (tmp_path / "config.toml").write_text(text)
+    return tmp_path
+
+
+# --- arguments -------------------------------------------------------------------------------
+
+
+def test_the_version_is_that_of_the_distribution(tmp_path: Path) -> None:
+    ran = jam("--version", cwd=tmp_path)
+    assert (ran.code, ran.err) == (0, "")
+    assert re.fullmatch(r"jam-core \d+\.\d+\.\d+\S*\n", ran.out)
+
+
+def test_help_lists_every_command(tmp_path: Path) -> None:
+    ran = jam("--help", cwd=tmp_path)
+    assert ran.code == 0
+    for name in ("check", "demo", "keygen", "new-store", "plugins"):
+        assert re.search(rf"^  {name} +\w", ran.out, re.MULTILINE)
+
+
+def test_the_module_is_the_same_command(tmp_path: Path) -> None:
+    module = [sys.executable, "-m", "jam_core.cli"]
+    assert jam("--version", cwd=tmp_path, command=module) == jam("--version", cwd=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("chek", "There is no command 'chek'. Did you mean 'check'?"),
+        ("keygen now", "unexpected extra argument"),
+        ("new-store", "Missing argument 'NAME'"),
+        ("check --confg x", "No such option"),
+        ("plugins --timeout soon", "'soon' is not a valid float"),
+    ],
+)
+def test_a_wrong_command_line_is_told_on_standard_error(
+    tmp_path: Path, line: str, words: str
+) -> None:
+    ran = jam(*shlex.split(line), cwd=tmp_path)
+    assert (ran.code, ran.out) == (2, "")
+    assert words in ran.err
+    told = jam(*shlex.split(line), "--json", cwd=tmp_path)
+    assert told.code == 2
+    assert told.document["error"]["code"] == "usage"
+    assert words in told.document["error"]["message"]
+
+
+def test_json_may_stand_before_the_command(tmp_path: Path) -> None:
+    assert jam("--json", "keygen", cwd=tmp_path).document.keys() == {"key"}
+
+
+def test_an_error_of_the_configuration_lists_its_problems(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text('[jam.session]\nsession_type = "json"\nttl = "x"\na = 1')
+    ran = jam("check", "--config", "config.toml", "--json", cwd=tmp_path)
+    assert ran.code == 3
+    assert len(ran.document["error"]["problems"]) == 2
+
+
+def test_without_a_configuration_it_says_how_to_name_one(tmp_path: Path) -> None:
+    ran = jam("check", cwd=tmp_path)
+    assert (ran.code, ran.out) == (3, "")
+    assert "--config FILE" in ran.err
+    assert "JAM_CONFIG" in ran.err
+
+
+# --- without the extra -----------------------------------------------------------------------
+
+
+def test_without_the_extra_it_says_what_to_install(tmp_path: Path) -> None:
+    (tmp_path / "jam_core").symlink_to(ROOT / "jam_core")  # of all that is installed, nothing else
+    bare = [sys.executable, "-S", "-m", "jam_core.cli"]
+    ran = jam("plugins", cwd=tmp_path, command=bare, PYTHONPATH=str(tmp_path))
+    assert (ran.code, ran.out) == (5, "")
+    assert "needs click and rich" in ran.err
+    assert "pip install 'jam-core[cli]'" in ran.err
+
+
+def test_the_core_does_without_the_extra() -> None:
+    script = (
+        "import sys; from jam import Jam; "
+        "jam = Jam({'session': {'session_type': 'tests.memory_store.MemorySessions'}}); "
+        "jam.session_create('user1', {}); print({'click', 'rich'} & set(sys.modules))"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert ran.stdout == "set()\n"
+
+
+# --- output ----------------------------------------------------------------------------------
+
+
+def test_what_goes_to_a_file_has_no_escape_codes(configured: Path) -> None:
+    for line in ("plugins", "plugins show json", "check --config config.toml", "demo", "chek"):
+        ran = jam(*line.split(), cwd=configured, TERM="xterm-256color")
+        assert ESCAPE not in ran.out + ran.err
+
+
+def test_a_terminal_is_given_colours_unless_it_wants_none(configured: Path) -> None:
+    arguments = ("check", "--config", "config.toml")
+    assert COLOUR.search(in_a_terminal(*arguments, cwd=configured, columns=80))
+    plain = in_a_terminal(*arguments, cwd=configured, columns=80, NO_COLOR="1")
+    assert not COLOUR.search(plain)
+
+
+@pytest.mark.parametrize("columns", [40, 80, 200])
+@pytest.mark.parametrize(
+    "line", ["plugins", "plugins show redis", "check --config config.toml", "demo", "new-store x"]
+)
+def test_no_line_is_wider_than_the_terminal(configured: Path, line: str, columns: int) -> None:
+    shown = in_a_terminal(*line.split(), cwd=configured, columns=columns, TERM="dumb")
+    assert shown
+    assert max(len(row) for row in shown.splitlines()) <= columns
+
+
+def test_a_stream_that_knows_no_such_signs_gets_others(tmp_path: Path) -> None:
+    ran = jam("plugins", cwd=tmp_path, PYTHONIOENCODING="ascii")
+    assert "? json" in ran.out
+
+
+def test_a_reader_that_stops_reading_is_no_error(tmp_path: Path) -> None:
+    script = (
+        f"{shlex.quote(str(JAM))} plugins show json --json | head -c 1; echo ${{PIPESTATUS[0]}}"
+    )
+    ran = subprocess.run(
+        ["bash", "-c", script], cwd=tmp_path, env={}, capture_output=True, text=True, check=True
+    )
+    assert ran.stderr == ""
+
+
+def test_an_unforeseen_error_is_told_without_its_words_and_without_a_traceback(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "project.py").write_text(
+        "from tests.memory_store import MemorySessions\n"
+        "class Store(MemorySessions):\n"
+        "    @property\n"
+        "    def capabilities(self): raise ValueError('hunter2')\n"
+    )
+    (tmp_path / "config.toml").write_text('[jam.session]\nsession_type = "project:Store"\n')
+    ran = jam("check", "--config", "config.toml", cwd=tmp_path, PYTHONPATH=str(ROOT))
+    assert ran.code == 1
+    assert "ValueError in project.py, line 4" in ran.err
+    assert "hunter2" not in ran.err
+
+
+# --- completion ------------------------------------------------------------------------------
+
+
+def completed(tmp_path: Path, words: str, number: int) -> list[str]:
+    environment = {
+        "_JAM_COMPLETE": "bash_complete",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(number),
+    }
+    return re.findall(r"^plain,(.*)$", jam(cwd=tmp_path, **environment).out, re.MULTILINE)
+
+
+def test_the_shell_completes_commands_options_and_plugins(tmp_path: Path) -> None:
+    assert completed(tmp_path, "jam ke", 1) == ["keygen"]
+    assert completed(tmp_path, "jam check --po", 2) == ["--pointer"]
+    assert "redis" in completed(tmp_path, "jam plugins show re", 3)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_documented_lines_print_a_script_for_the_shell(tmp_path: Path, shell: str) -> None:
+    script = jam(cwd=tmp_path, _JAM_COMPLETE=f"{shell}_source", PATH="/usr/bin:/bin").out
+    assert f"_JAM_COMPLETE={shell}_complete" in script
+    assert f"_JAM_COMPLETE={shell}_source" in (ROOT / "docs" / "cli.md").read_text()
+
+
+# --- keygen, new-store, demo -----------------------------------------------------------------
+
+
+def test_keygen_prints_a_key_that_works_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = jam("keygen", cwd=tmp_path), jam("keygen", cwd=tmp_path)
+    assert re.fullmatch(r"[\w-]{43}=\n", first.out)
+    assert first.err == ""
+    assert first.out != second.out
+    monkeypatch.setenv("JAM_SESSION_AES_SECRET", f"{second.out},{first.out}")
+    store = "tests.memory_store.MemorySessions"
+    session = {"session_type": store, "is_session_crypt": True}
+    with Jam({"session": session}) as opened:
+        assert opened.session_get(opened.session_create("user1", {"a": 1})) == {"a": 1}
+
+
+def test_new_store_writes_a_distribution_and_says_how_to_go_on(tmp_path: Path) -> None:
+    ran = jam("new-store", "toydb", "--directory", str(tmp_path), "--json", cwd=tmp_path)
+    assert ran.code == 0
+    folder = tmp_path / "jam-toydb"
+    assert ran.document["directory"] == str(folder)
+    assert all((folder / file).is_file() for file in ran.document["files"])
+    assert "jam_toydb/sessions.py" in ran.document["files"]
+
+
+def test_new_store_overwrites_nothing(tmp_path: Path) -> None:
+    (tmp_path / "jam-toydb").mkdir()
+    ran = jam("new-store", "toydb", cwd=tmp_path)
+    assert ran.code == 1
+    assert "is there already" in ran.err
+    assert list((tmp_path / "jam-toydb").iterdir()) == []
+
+
+def test_the_demo_shows_the_life_of_a_session_and_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "tmp").mkdir()
+    ran = jam("demo", "--json", cwd=tmp_path, TMPDIR=str(tmp_path / "tmp"))
+    outcomes = [stop["outcome"] for stop in ran.document["stops"]]
+    assert ran.code == 0
+    assert outcomes[1] == "{'role': 'guest'}"
+    assert outcomes[2].endswith("the old id gives None")
+    assert outcomes[4] == "{'role': 'admin', 'cart': 1}"
+    assert outcomes[5] == "laptop: None, phone: None"
+    assert outcomes[6].startswith("JamSessionNotFound: ")
+    assert [*tmp_path.rglob("*")] == [tmp_path / "tmp"]
+
+
+def test_the_demo_shows_people_the_calls(tmp_path: Path) -> None:
+    shown = jam("demo", cwd=tmp_path).out
+    assert '>>> jam.session_clear("user1")' in shown
+    assert json.dumps({"role": "guest"}) in shown

@@ -1,0 +1,248 @@
+"""The scaffold: what it writes works at once, anywhere, and it never harms what is there."""
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from jam_core import JamError
+from jam_core.scaffold import write_plugin
+from tests.distributions import Site
+
+ROOT = Path(__file__).parents[1]
+LONGEST = "a23456789-123456789-123456789"
+
+
+def run(*command: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("JAM_", "PYTEST_"))}
+    return subprocess.run(
+        command, cwd=cwd, env=kept | environment, capture_output=True, text=True, check=False
+    )
+
+
+def done(*command: str | Path, cwd: Path, **environment: str) -> str:
+    """Run a command that has to succeed; return what it printed."""
+    ran = run(*command, cwd=cwd, **environment)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout
+
+
+def scaffold(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return run(sys.executable, "-m", "jam_core.scaffold", *arguments, cwd=cwd, PYTHONPATH=str(ROOT))
+
+
+def files_in(directory: Path) -> set[str]:
+    return {str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file()}
+
+
+# --- what is written -------------------------------------------------------------------------
+
+
+def test_the_command_writes_a_distribution_and_says_how_to_go_on(tmp_path: Path) -> None:
+    ran = scaffold("mydb", cwd=tmp_path)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    written = files_in(tmp_path / "jam-mydb")
+    assert written == {
+        ".github/workflows/tests.yml",
+        ".gitignore",
+        "CHANGELOG.md",
+        "LICENSE",
+        "README.md",
+        "jam_mydb/__init__.py",
+        "jam_mydb/py.typed",
+        "jam_mydb/sessions.py",
+        "pyproject.toml",
+        "tests/test_contract.py",
+    }
+    assert all(f"  {file}\n" in ran.stdout for file in written)
+    assert "cd jam-mydb" in ran.stdout
+
+
+def test_the_files_are_returned(tmp_path: Path) -> None:
+    files = write_plugin("mydb", tmp_path)
+    assert {str(file.relative_to(tmp_path / "jam-mydb")) for file in files} == files_in(
+        tmp_path / "jam-mydb"
+    )
+
+
+def test_the_name_is_everywhere(tmp_path: Path) -> None:
+    write_plugin("my-other-db2", tmp_path)
+    folder = tmp_path / "jam-my-other-db2"
+    project = tomllib.loads((folder / "pyproject.toml").read_text())
+    assert project["project"]["name"] == "jam-my-other-db2"
+    assert project["project"]["entry-points"] == {
+        "jam.session_types": {"my-other-db2": "jam_my_other_db2:MyOtherDb2Sessions"}
+    }
+    for file in files_in(folder):
+        assert "mydb" not in (file + (folder / file).read_text()).lower()
+
+
+@pytest.mark.parametrize(
+    ("installed", "range_of_versions"),
+    [
+        ("0.1.0", ">=0.1.0,<0.2"),
+        ("0.12.3+local.1", ">=0.12.3,<0.13"),
+        ("1.4.2", ">=1.4.2,<2"),
+        ("2.0.0rc1", ">=2.0.0rc1,<3"),
+    ],
+)
+def test_it_depends_on_the_releases_that_keep_the_promises_of_this_one(
+    site: Site, tmp_path: Path, installed: str, range_of_versions: str
+) -> None:
+    site.install("jam-core", {}, {}, version=installed)
+    write_plugin("mydb", tmp_path)
+    project = tomllib.loads((tmp_path / "jam-mydb" / "pyproject.toml").read_text())["project"]
+    assert project["dependencies"] == [f"jam-core{range_of_versions}"]
+
+
+@pytest.mark.parametrize("name", ["x", "my-db", LONGEST])
+def test_what_is_written_is_clean(tmp_path: Path, name: str) -> None:
+    write_plugin(name, tmp_path)
+    folder = tmp_path / f"jam-{name}"
+    done(sys.executable, "-m", "ruff", "check", "--no-cache", ".", cwd=folder)
+    done(sys.executable, "-m", "ruff", "format", "--no-cache", "--check", ".", cwd=folder)
+
+
+def test_what_is_written_is_typed(tmp_path: Path) -> None:
+    write_plugin("mydb", tmp_path)
+    done(sys.executable, "-m", "mypy", cwd=tmp_path / "jam-mydb")
+
+
+def test_the_readme_tells_the_truth(tmp_path: Path) -> None:
+    write_plugin("mydb", tmp_path)
+    readme = (tmp_path / "jam-mydb" / "README.md").read_text()
+    blocks = re.findall(r"```(toml|python)\n(.*?)```", readme, re.S)
+    install(Site(tmp_path / "site"), tmp_path / "jam-mydb")
+    for language, name in (("toml", "config.toml"), ("python", "example.py")):
+        example = "".join(text for found, text in blocks if found == language)
+        (tmp_path / name).write_text(example)
+    done(sys.executable, "example.py", cwd=tmp_path, PYTHONPATH=str(tmp_path / "site"))
+    assert [language for language, _ in blocks] == ["toml", "python", "python"]
+
+
+def install(site: Site, folder: Path) -> None:
+    """Install a scaffold, as far as its modules and its entry point go."""
+    site.path.mkdir()
+    project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+    sources = {
+        str(path.relative_to(folder).with_suffix("")): path.read_text()
+        for path in folder.glob("jam_*/*.py")
+    }
+    site.install(project["name"], sources, project["entry-points"])
+
+
+def test_its_tests_are_green_without_a_skip_in_an_environment_of_wheels_alone(
+    tmp_path: Path,
+) -> None:
+    environment = tmp_path / "venv"
+    done(sys.executable, "-m", "venv", environment, cwd=tmp_path)
+    python = environment / "bin" / "python"
+    wheel = (python, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path)
+    pip = (python, "-m", "pip", "install", "--quiet")
+    done(*wheel, ROOT, cwd=tmp_path)
+    (core,) = tmp_path.glob("jam_core-*.whl")
+    done(*pip, f"jam-core[testing] @ {core.as_uri()}", cwd=tmp_path)
+    done(python, "-m", "jam_core.scaffold", "my-db", cwd=tmp_path)
+    done(*wheel, tmp_path / "jam-my-db", cwd=tmp_path)
+    (store,) = tmp_path.glob("jam_my_db-*.whl")
+    done(*pip, store, cwd=tmp_path)
+    text = done(python, "-m", "pytest", cwd=tmp_path / "jam-my-db")
+    assert re.search(r"^=+ \d+ passed in ", text, re.M), text
+    (tmp_path / "config.toml").write_text('[jam.session]\nsession_type = "my-db"\n')
+    text = done(
+        *(environment / "bin" / "pytest", "--jam-store=my-db", "--jam-config=config.toml"),
+        *("-k", "touch"),
+        cwd=tmp_path,
+    )
+    assert "distribution   jam-my-db 0.1.0" in text
+    assert f"jam-core       {version('jam-core')}, contract " in text
+
+
+# --- what is refused -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("", "is no name for a store"),
+        ("MyDB", "is no name for a store"),
+        ("my_db", "is no name for a store"),
+        ("2db", "is no name for a store"),
+        ("my--db", "is no name for a store"),
+        ("-db", "is no name for a store"),
+        ("db-", "is no name for a store"),
+        ("db\n", "is no name for a store"),
+        ("dbé", "is no name for a store"),
+        ("../db", "is no name for a store"),
+        ("a.b:C", "is no name for a store"),
+        ("a" * 31, "at most 30 characters"),
+        ("jam-mydb", "Leave out 'jam-'"),
+        ("custom", "has a meaning already"),
+        ("json", "There is a store of this name, 'json' (jam-json "),
+        ("core", "There is a package jam_core already"),
+    ],
+)
+def test_a_name_that_cannot_be_is_refused(tmp_path: Path, name: str, words: str) -> None:
+    with pytest.raises(JamError) as caught:
+        write_plugin(name, tmp_path)
+    assert words in caught.value.message
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_refuses_with_code_2_and_a_sentence(tmp_path: Path) -> None:
+    ran = scaffold("MyDB", cwd=tmp_path)
+    assert ran.returncode == 2
+    assert "'MyDB' is no name for a store" in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def in_the_way(path: Path, kind: str) -> None:
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "file":
+        path.write_text("precious")
+    elif kind == "link":
+        path.symlink_to("nowhere")
+    else:
+        path.mkdir()
+        (path / "pyproject.toml").write_text("precious")
+
+
+@pytest.mark.parametrize("kind", ["folder", "full folder", "file", "link"])
+def test_nothing_is_overwritten(tmp_path: Path, kind: str) -> None:
+    in_the_way(tmp_path / "jam-mydb", kind)
+    before = files_in(tmp_path)
+    ran = scaffold("mydb", "--directory", str(tmp_path), cwd=ROOT)
+    assert ran.returncode == 2
+    assert f"{tmp_path / 'jam-mydb'} is there already" in ran.stderr
+    assert files_in(tmp_path) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["jam-mydb"]
+    assert all((tmp_path / file).read_text() == "precious" for file in before)
+
+
+def test_a_directory_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    ran = scaffold("mydb", "--directory", str(tmp_path / "missing"), cwd=ROOT)
+    assert ran.returncode == 2
+    assert "cannot be written: No such file or directory" in ran.stderr
+
+
+def test_a_disk_that_fills_up_leaves_nothing_half_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = Path.write_text
+
+    def fail_at_the_readme(self: Path, text: str, **options: str) -> int:
+        if self.name == "README.md":
+            raise OSError(28, "No space left on device")
+        return write(self, text, **options)
+
+    monkeypatch.setattr(Path, "write_text", fail_at_the_readme)
+    with pytest.raises(JamError, match=r"No space left on device\. Nothing was written"):
+        write_plugin("mydb", tmp_path)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,20 @@
+"""Stores that each break a promise, on purpose: the contract suite has to catch every one.
+
+`python -m tests.wrong_stores` writes the table of them, docs/wrong-stores.md.
+"""
+
+from tests.wrong_stores import (
+    concurrency,
+    devices,
+    encryption,
+    faults,
+    operations,
+    optional,
+    records,
+    time,
+)
+from tests.wrong_stores.catalogue import WRONG_STORES, WrongStore
+
+SUBJECTS = (operations, optional, devices, records, time, encryption, concurrency, faults)
+
+__all__ = ["SUBJECTS", "WRONG_STORES", "WrongStore"]

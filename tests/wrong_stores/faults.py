@@ -1,0 +1,192 @@
+"""Stores that do not say what went wrong, or say too much."""
+
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from jam_core import (
+    JamSessionCorrupt,
+    JamSessionNotFound,
+    JamStoreUnavailable,
+    hash_id,
+)
+from tests.memory_store import MemorySessions
+from tests.wrong_stores.catalogue import caught_by
+from tests.wrong_stores.file_store import FileSessions
+
+OUTAGE = "test_an_outage_is_one_error_and_no_logout"
+CORRUPT = "test_a_damaged_record_is_corrupt_and_left_alone"
+OTHER_SERIALIZER = "test_a_record_of_another_serializer_is_corrupt_and_left_alone"
+PRIVACY = "test_nothing_private_is_said"
+
+
+@caught_by(OUTAGE)
+class TakesAnOutageForALogout(FileSessions):
+    """Answers None when the backend does not answer."""
+
+    def get(self, session_id: str) -> dict[str, Any] | None:
+        try:
+            return super().get(session_id)
+        except JamStoreUnavailable:
+            return None
+
+
+@caught_by(OUTAGE)
+class LosesWritesInAnOutage(FileSessions):
+    """Says nothing when the backend does not take a write."""
+
+    def delete(self, session_id: str) -> None:
+        with suppress(JamStoreUnavailable):
+            super().delete(session_id)
+
+
+@caught_by(OUTAGE)
+class LetsTheDriverSpeak(FileSessions):
+    """Raises whatever the backend's driver raises."""
+
+    def update(self, session_id: str, data: dict[str, Any]) -> None:
+        self.path.stat()
+        super().update(session_id, data)
+
+
+@caught_by(OUTAGE)
+class WaitsForEver(FileSessions):
+    """Waits until the backend answers, however long that takes."""
+
+    def get(self, session_id: str) -> dict[str, Any] | None:
+        try:
+            return super().get(session_id)
+        except JamStoreUnavailable:
+            threading.Event().wait()
+            raise
+
+
+@caught_by(OUTAGE)
+class PingNeedsNoBackend(FileSessions):
+    """Answers ping without asking the backend."""
+
+    def ping(self) -> None:
+        pass
+
+
+@caught_by("test_a_store_opened_in_an_outage_says_so")
+class BeginsAnewInAnOutage(FileSessions):
+    """Begins with an empty memory when the backend does not answer at the start."""
+
+    def __init__(self, path: Path, **options: Any) -> None:
+        try:
+            super().__init__(path, **options)
+        except JamStoreUnavailable:
+            MemorySessions.__init__(self, **options)
+
+
+@caught_by(CORRUPT, OTHER_SERIALIZER)
+class TakesDamageForALogout(FileSessions):
+    """Answers None for a record that cannot be decoded."""
+
+    def get(self, session_id: str) -> dict[str, Any] | None:
+        try:
+            return super().get(session_id)
+        except JamSessionCorrupt:
+            return None
+
+
+@caught_by(CORRUPT, OTHER_SERIALIZER)
+class DeletesWhatIsDamaged(FileSessions):
+    """Deletes a record that cannot be decoded."""
+
+    def get(self, session_id: str) -> dict[str, Any] | None:
+        try:
+            return super().get(session_id)
+        except JamSessionCorrupt:
+            self.delete(session_id)
+            raise
+
+
+@caught_by(CORRUPT, OTHER_SERIALIZER)
+class CannotEndWhatIsDamaged(FileSessions):
+    """Reads a session before it deletes it."""
+
+    def delete(self, session_id: str) -> None:
+        if self.get(session_id) is not None:
+            super().delete(session_id)
+
+
+@caught_by(CORRUPT)
+class FailsForAllWhenOneIsDamaged(FileSessions):
+    """Fails for every session when one is damaged."""
+
+    def get(self, session_id: str) -> dict[str, Any] | None:
+        with self._lock:
+            texts = [record.text for record in self.kept.values()]
+        for text in texts:
+            self.codec.decode(text, "the file")
+        return super().get(session_id)
+
+
+@caught_by(PRIVACY)
+class LogsIds(FileSessions):
+    """Writes the id to the log."""
+
+    def get(self, session_id: str) -> dict[str, Any] | None:
+        self.logger.debug("get %s", session_id)
+        return super().get(session_id)
+
+
+@caught_by(PRIVACY)
+class LogsKeys(FileSessions):
+    """Writes the session key to the log."""
+
+    def create(self, session_key: str, data: dict[str, Any]) -> str:
+        self.logger.info("%s logged in", session_key)
+        return super().create(session_key, data)
+
+
+@caught_by(PRIVACY)
+class LogsData(FileSessions):
+    """Writes the data to the log."""
+
+    def update(self, session_id: str, data: dict[str, Any]) -> None:
+        self.logger.debug("update with %r", data)
+        super().update(session_id, data)
+
+
+@caught_by(PRIVACY)
+class LogsSecrets(FileSessions):
+    """Writes its options to the log, the key for encryption among them."""
+
+    def __init__(self, path: Path, **options: Any) -> None:
+        super().__init__(path, **options)
+        self.logger.debug("opened with %r", options)
+
+
+@caught_by(PRIVACY)
+class QuotesIds(FileSessions):
+    """Names the id in an error."""
+
+    def update(self, session_id: str, data: dict[str, Any]) -> None:
+        try:
+            super().update(session_id, data)
+        except JamSessionNotFound:
+            raise JamSessionNotFound(f"There is no session {session_id}.") from None
+
+
+@caught_by(PRIVACY)
+class ChainsTheIdBehindAnError(FileSessions):
+    """Names the id in the error behind an error."""
+
+    def rework(self, session_id: str) -> str:
+        with self._lock:
+            known = set(self.kept)
+        if hash_id(session_id) not in known:
+            raise JamSessionNotFound from KeyError(session_id)
+        return super().rework(session_id)
+
+
+@caught_by(PRIVACY)
+class ShowsItsRecords(FileSessions):
+    """Shows what it keeps in its repr."""
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.kept}>"
