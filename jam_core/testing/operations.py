@@ -151,7 +151,7 @@ class OperationsContract(StoreContract):
     @promise("create", "an id that is taken is minted anew; no session is overwritten")
     def test_create_and_rework_never_overwrite_a_session(self, open_store: StoreFactory) -> None:
         ids = chain(["id-1", "id-1", "id-2", "id-1", "id-2", "id-3"], repeat("id-4"))
-        store = open_store(id_factory=lambda: next(ids))
+        store = open_store(is_session_crypt=False, id_factory=lambda: next(ids))
         first = store.create(KEY, {"n": 1})
         second = store.create(KEY, {"n": 2})
         third = store.rework(second)
@@ -161,7 +161,7 @@ class OperationsContract(StoreContract):
 
     @promise("create", "an id_factory that only repeats itself is a configuration error")
     def test_an_id_factory_that_repeats_itself_is_an_error(self, open_store: StoreFactory) -> None:
-        store = open_store(id_factory=lambda: "id-that-repeats")
+        store = open_store(is_session_crypt=False, id_factory=lambda: "id-that-repeats")
         session_id = store.create(KEY, DATA)
         with pytest.raises(JamConfigurationError, match="id_factory"):
             store.create(KEY, {"n": 2})
