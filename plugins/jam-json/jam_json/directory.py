@@ -101,12 +101,14 @@ class DirectoryLayout:
     def of_key(self, session_key: str) -> dict[str, Record | None]:
         """Return a key's live sessions by their hashes; None where a record is damaged."""
         self._check_that_it_is_there()
-        found = self._live_of_key(session_key)
         # Without the lock, which is a file: a session that just gets a new id could be seen under
-        # both, or none. What is found twice in a row was there in between.
+        # both, or none. But the list has the new id before the old one is gone, and behind it:
+        # what is found twice in a row, by the same list, was there in between.
+        listed, found = self._look(session_key)
         for _ in range(_LOOKS):
-            former, found = found, self._live_of_key(session_key)
-            if found.keys() == former.keys():
+            formerly_listed, formerly_found = listed, found
+            listed, found = self._look(session_key)
+            if listed == formerly_listed and found.keys() == formerly_found.keys():
                 return found
         with self._lock_of(session_key):
             return self._live_of_key(session_key)
@@ -388,7 +390,12 @@ class DirectoryLayout:
                 sync_directory(Path(self._session_path(id_hash)).parent)
 
     def _live_of_key(self, session_key: str) -> dict[str, Record | None]:
-        """Return a key's live sessions; None where a record is damaged."""
+        """Return a key's live sessions; None where a record is damaged. Needs the key's lock."""
+        _, found = self._look(session_key)
+        return found
+
+    def _look(self, session_key: str) -> tuple[list[str], dict[str, Record | None]]:
+        """Return a key's list, and what is found live by it; None where a record is damaged."""
         found: dict[str, Record | None] = {}
         now = self._clock()
         listed, _ = self._read_list(self._list_path(session_key))
@@ -400,7 +407,7 @@ class DirectoryLayout:
             else:
                 if record and record.session_key == session_key and not record.expired(now):
                     found[id_hash] = record
-        return found
+        return listed, found
 
     def _has(self, session_key: str, id_hash: str) -> bool:
         """Tell whether a session that is listed under a key is the key's, or damaged."""
