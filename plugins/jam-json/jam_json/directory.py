@@ -38,7 +38,7 @@ from jam_json.files import (
     write_file,
 )
 from jam_json.locking import FileLock
-from jam_json.record import Change, Record, dump_record, is_id_hash, load_record
+from jam_json.record import Change, Record, dump_record, is_id_hash, load_record, skim_record
 
 _T = TypeVar("_T")
 
@@ -93,10 +93,16 @@ class DirectoryLayout:
         Raises:
             JamSessionCorrupt: The file is damaged.
         """
-        if self._closed:
-            raise JamStoreUnavailable(f"The session store {self._path} is closed.")
-        record = self._read_record(id_hash)
-        return None if record is None or record.expired(self._clock()) else record
+        return self._unless_ended(self._read_record(id_hash))
+
+    def read_text(self, id_hash: str) -> str | None:
+        """Return the text of a live session's data, or None; damage in the text goes unseen.
+
+        Raises:
+            JamSessionCorrupt: The file is damaged elsewhere.
+        """
+        record = self._skim(id_hash)
+        return None if record is None else record.data
 
     def of_key(self, session_key: str) -> dict[str, Record | None]:
         """Return a key's live sessions by their hashes; None where a record is damaged."""
@@ -146,7 +152,7 @@ class DirectoryLayout:
         Raises:
             JamSessionNotFound: There is no such session.
         """
-        with self._lock_of(self._live(id_hash).session_key):
+        with self._lock_of(self._key_of(id_hash)):
             changed = change(self._live(id_hash))
             if changed is None:
                 return False
@@ -159,7 +165,7 @@ class DirectoryLayout:
         Raises:
             JamSessionNotFound: There is no such session.
         """
-        session_key = self._live(old_hash).session_key
+        session_key = self._key_of(old_hash)
         with self._lock_of(session_key):
             changed = change(self._live(old_hash))
             if changed is None or not self._reserve(new_hash):
@@ -173,7 +179,7 @@ class DirectoryLayout:
     def remove(self, id_hash: str) -> None:
         """Remove a session, damaged or not, if there is one."""
         try:
-            record = self.read(id_hash)
+            record = self._skim(id_hash)
         except JamSessionCorrupt:
             self._remove_session(id_hash)
             return
@@ -212,7 +218,7 @@ class DirectoryLayout:
         Raises:
             JamSessionNotFound: There is no such session.
         """
-        session_key = self._live(id_hash).session_key
+        session_key = self._key_of(id_hash)
         with self._lock_of(session_key):
             self._live(id_hash)
             others = self._live_of_key(session_key).keys() - {id_hash}
@@ -289,16 +295,38 @@ class DirectoryLayout:
     def _read_record(self, id_hash: str) -> Record | None:
         """Return a session's record, expired or not; None if there is none."""
         path = self._session_path(id_hash)
-        content = read_file(path)
+        content = self._read_file(path)
         if not content:
-            if content is None:
-                self._check_that_it_is_there()
             return None
         try:
             value = json.loads(content)
         except ValueError:
             value = None
         return load_record(value, path)
+
+    def _skim(self, id_hash: str) -> Record | None:
+        """Return a live session's record with its data unread, or None."""
+        path = self._session_path(id_hash)
+        content = self._read_file(path)
+        return self._unless_ended(skim_record(content, path) if content else None)
+
+    def _read_file(self, path: str) -> bytes | None:
+        if self._closed:
+            raise JamStoreUnavailable(f"The session store {self._path} is closed.")
+        content = read_file(path)
+        if content is None:
+            self._check_that_it_is_there()
+        return content
+
+    def _unless_ended(self, record: Record | None) -> Record | None:
+        return None if record is None or record.expired(self._clock()) else record
+
+    def _key_of(self, id_hash: str) -> str:
+        """Return whose live session it is; its file is read anew when the key is locked."""
+        record = self._skim(id_hash)
+        if record is None:
+            raise JamSessionNotFound
+        return record.session_key
 
     def _live(self, id_hash: str) -> Record:
         record = self.read(id_hash)

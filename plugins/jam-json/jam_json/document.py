@@ -84,6 +84,11 @@ class DocumentLayout:
         record = self._table.get(id_hash)
         return None if record is None or record.expired(self._clock()) else record
 
+    def read_text(self, id_hash: str) -> str | None:
+        """Return the text of a live session's data, or None."""
+        record = self.read(id_hash)
+        return None if record is None else record.data
+
     def of_key(self, session_key: str) -> dict[str, Record | None]:
         """Return a key's live sessions by their hashes; None where a record is damaged."""
         self._look()

@@ -35,7 +35,7 @@ def read_file(path: str | Path) -> bytes | None:
 
 def write_all(file: int, data: bytes | bytearray) -> None:
     """Write all of `data`, or raise OSError."""
-    written = 0
+    written = os.write(file, data)
     while written < len(data):
         with memoryview(data) as view, view[written:] as rest:
             written += os.write(file, rest)
@@ -91,7 +91,7 @@ def give_to_owner(file: int, beside: str) -> None:
     Else a purge by root would lock the application out of its own sessions.
     """
     if os.geteuid() == 0:
-        directory = Path(beside).parent.stat()
+        directory = os.stat(os.path.dirname(beside) or ".")  # noqa: PTH116, PTH120  (a hot path)
         if directory.st_uid != 0:
             os.fchown(file, directory.st_uid, directory.st_gid)
 

@@ -27,6 +27,7 @@ class FileLock:
         self._timeout = timeout
         self._thread_lock = Lock()
         self._file: int | None = None
+        self._identity = (0, 0)
         _locks.add(self)
 
     def __enter__(self) -> None:
@@ -96,6 +97,8 @@ class FileLock:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         file = os.open(self._path, flags, 0o600)
         give_to_owner(file, beside=str(self._path))
+        opened = os.fstat(file)
+        self._identity = (opened.st_dev, opened.st_ino)
         return file
 
     def _is_the_one(self) -> bool:
@@ -104,7 +107,7 @@ class FileLock:
             named = os.stat(self._path)  # noqa: PTH116  (Path.stat is slower; a hot path)
         except FileNotFoundError:
             return False
-        return self._file is not None and os.path.samestat(named, os.fstat(self._file))
+        return (named.st_dev, named.st_ino) == self._identity
 
     def _busy(self) -> JamStoreUnavailable:
         return JamStoreUnavailable(

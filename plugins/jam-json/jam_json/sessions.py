@@ -31,6 +31,7 @@ class Layout(Protocol):
     """What both layouts do; `DocumentLayout` and `DirectoryLayout` describe it."""
 
     def read(self, id_hash: str) -> Record | None: ...  # noqa: D102
+    def read_text(self, id_hash: str) -> str | None: ...  # noqa: D102
     def of_key(self, session_key: str) -> dict[str, Record | None]: ...  # noqa: D102
     def hashes(self) -> Iterator[str]: ...  # noqa: D102
     def add(self, id_hash: str, record: Record) -> bool: ...  # noqa: D102
@@ -109,8 +110,8 @@ class JSONSessions(BaseSession):
         if id_hash is None:
             return None
         with self._outage:
-            record = self._layout.read(id_hash)
-        return None if record is None else self.codec.decode(record.data, self._where(id_hash))
+            text = self._layout.read_text(id_hash)
+        return None if text is None else self.codec.decode(text, self._where(id_hash))
 
     def update(self, session_id: str, data: dict[str, Any]) -> None:
         """Replace the session's data and restart its ttl."""

@@ -18,6 +18,7 @@ from jam_redis.scripts import (
     DONE,
     FIELDS,
     GET,
+    OUTCOMES,
     PAGE,
     PURGE,
     REPLACE,
@@ -213,15 +214,14 @@ class Commands:
 
     def parse_outcome(self, answer: Any) -> int:
         """Return GONE, DONE or REFUSED, and take the hint."""
-        outcome, by_field = answer
+        by_field, outcome = divmod(int(answer), OUTCOMES)
         self.server_expires_fields = bool(by_field)
-        return int(outcome)
+        return outcome
 
     def parse_count(self, answer: Any) -> int | None:
         """Return how many sessions ended, or None if there is none that could stay."""
-        outcome, by_field, *count = answer
-        self.server_expires_fields = bool(by_field)
-        return int(count[0]) if int(outcome) == DONE else None
+        outcome, *count = answer if isinstance(answer, list) else [answer]
+        return int(count[0]) if self.parse_outcome(outcome) == DONE else None
 
     def _path_in_pattern(self) -> bytes:
         return b"".join(

@@ -178,7 +178,10 @@ def test_a_user_who_may_not(redis_on: Starter, path: str) -> None:
         unavailable(lambda: store.create("ann", {}), "denies this user")
 
 
-def test_the_rights_that_the_readme_lists_are_enough(redis_on: Starter, binary: str) -> None:
+@pytest.mark.parametrize("max_age", [None, 5000])
+def test_the_rights_that_the_readme_lists_are_enough(
+    redis_on: Starter, binary: str, max_age: int | None
+) -> None:
     rights = (Path(__file__).parents[1] / "README.md").read_text().partition("ACL SETUSER ")[2]
     words = rights.partition("```")[0].replace("\\\n", "").split()
     server = redis_on(binary)
@@ -187,7 +190,7 @@ def test_the_rights_that_the_readme_lists_are_enough(redis_on: Starter, binary: 
         granted = [word for word in words if word[0] != "+" or word[1:].partition("|")[0] in known]
         client.execute_command("ACL", "SETUSER", *granted)
     uri = f"redis://{words[0]}:{words[2][1:]}@127.0.0.1:{server.port}/0"
-    with RedisSessions(uri, max_age=5000) as store:
+    with RedisSessions(uri, max_age=max_age) as store:
         for key in ("ann", "{ann}", "a}b"):
             session_id = store.create(key, {"n": 1})
             store.update(session_id, {"n": 2})
@@ -195,6 +198,13 @@ def test_the_rights_that_the_readme_lists_are_enough(redis_on: Starter, binary: 
             store.touch(session_id)
             assert store.mutate(session_id, lambda _: {}) == {}
             assert store.get(session_id) == {}
+            store.create(key, {})
+            assert store.clear_others(session_id) == 1
+            (info,) = store.list_sessions(key)
+            (record,) = store.records()
+            assert store.replace(record, "{}")
+            assert store.revoke(key, info.handle)
+            assert store.restore([record]) == 1
             store.delete(session_id)
             store.clear(key)
         assert store.purge() == 0
