@@ -149,16 +149,15 @@ end
 )
 _PRELUDE = _CHANGE + "tidy(32)\n"
 
-# What most sessions need: the server expires fields, there is no deadline, and no older server
-# has left its ends. One command does it all; if it cannot, the rest of the script finds nothing
-# changed.
-_SHORT = """\
+# What most sessions need, before the rest of the script: the server expires fields, there is no
+# deadline, and no older server has left its ends. If the server turns out not to expire fields,
+# `brief_restart` fails, and the rest finds everything as if this had not been.
+_BRIEF = """\
 local brief = ARGV[1] == 'fields' and ARGV[2] ~= '' and redis.call('EXISTS', KEYS[2], KEYS[3]) == 0
-local function store(condition, session, data)
+local function brief_restart(session)
   -- The server keeps a field until after the millisecond it is given.
-  local stored = redis.pcall(
-    'HSETEX', KEYS[1], condition, 'PX', ARGV[2] - 1, 'FIELDS', 1, session, data)
-  return type(stored) == 'number' and stored
+  local set = redis.pcall('HPEXPIRE', KEYS[1], ARGV[2] - 1, 'FIELDS', 1, session)
+  return set[1] == 1
 end
 """
 
@@ -208,11 +207,12 @@ return data
 
 # Sent again, it would find its own id taken, and leave a session that nobody knows the id of.
 CREATE = Script(
-    _SHORT
+    _BRIEF
     + """
 if brief and ARGV[5] == '' then
-  local stored = store('FNX', ARGV[3], ARGV[4])
-  if stored then return stored == 1 and 4 or 5 end
+  if redis.call('HSETNX', KEYS[1], ARGV[3], ARGV[4]) == 0 then return 5 end
+  if brief_restart(ARGV[3]) then return 4 end
+  redis.call('HDEL', KEYS[1], ARGV[3])
 end
 """
     + _PRELUDE
@@ -227,11 +227,11 @@ return answer(1)
 )
 
 UPDATE = Script(
-    _SHORT
+    _BRIEF
     + """
-if brief then
-  local stored = store('FXX', ARGV[3], ARGV[4])
-  if stored then return stored == 1 and 4 or 3 end
+if brief and redis.call('HEXISTS', KEYS[1], ARGV[3]) == 1 then
+  redis.call('HSET', KEYS[1], ARGV[3], ARGV[4])
+  if brief_restart(ARGV[3]) then return 4 end
 end
 """
     + _PRELUDE
@@ -246,11 +246,12 @@ return answer(1)
 
 # Sent again, it would not find what it compares with, and the change would be made twice.
 SWAP = Script(
-    _SHORT
+    _BRIEF
     + """
 if brief and redis.call('HGET', KEYS[1], ARGV[3]) == ARGV[4] then
-  local stored = store('FXX', ARGV[3], ARGV[5])
-  if stored then return stored == 1 and 4 or 3 end
+  redis.call('HSET', KEYS[1], ARGV[3], ARGV[5])
+  if brief_restart(ARGV[3]) then return 4 end
+  redis.call('HSET', KEYS[1], ARGV[3], ARGV[4])
 end
 """
     + _PRELUDE
@@ -266,11 +267,9 @@ return answer(1)
 )
 
 TOUCH = Script(
-    """\
-if ARGV[1] == 'fields' and ARGV[2] ~= '' and redis.call('EXISTS', KEYS[2], KEYS[3]) == 0 then
-  local set = redis.pcall('HPEXPIRE', KEYS[1], ARGV[2] - 1, 'FIELDS', 1, ARGV[3])[1]
-  if set == 1 then return 4 elseif set == -2 then return 3 end
-end
+    _BRIEF
+    + """
+if brief and brief_restart(ARGV[3]) then return 4 end
 """
     + _PRELUDE
     + """
@@ -283,14 +282,16 @@ return answer(1)
 
 # Sent again, it would find the old id dead, and the session would be lost to its user.
 REWORK = Script(
-    _SHORT
+    _BRIEF
     + """
-if brief then
-  local data = redis.call('HGET', KEYS[1], ARGV[3])
-  if not data then return 3 end
-  local stored = store('FNX', ARGV[4], data)
-  if stored == 1 then redis.call('HDEL', KEYS[1], ARGV[3]) end
-  if stored then return stored == 1 and 4 or 5 end
+local moved = brief and redis.call('HGET', KEYS[1], ARGV[3])
+if moved then
+  if redis.call('HSETNX', KEYS[1], ARGV[4], moved) == 0 then return 5 end
+  if brief_restart(ARGV[4]) then
+    redis.call('HDEL', KEYS[1], ARGV[3])
+    return 4
+  end
+  redis.call('HDEL', KEYS[1], ARGV[4])
 end
 """
     + _PRELUDE

