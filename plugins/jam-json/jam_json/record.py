@@ -91,8 +91,8 @@ def skim_record(content: bytes, where: str) -> Record:
     head, _, data = content.partition(b', "data": {')
     try:
         if data.endswith(b"}}\n"):
-            record = load_record(json.loads(head + b', "data": {}}'), where)
-            return record._replace(data="{" + data[:-2].decode())
+            record = load_record(json.loads(head + b', "data": ""}'), where)
+            return record._replace(data="{" + data[:-2].decode(), readable=True)
         value = json.loads(content)
     except ValueError:
         value = None
