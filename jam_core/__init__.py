@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         session_handle,
     )
     from jam_core.encoders import BaseEncoder, JsonEncoder, MsgspecJsonEncoder
+    from jam_core.hosts import is_loopback
     from jam_core.logger import BaseLogger, JamLogger
     from jam_core.records import SessionInfo, SessionRecord
     from jam_core.session import BaseSession, SessionOptions, hookimpl
@@ -56,6 +57,7 @@ _LAZY = {
     "hash_id": "codec",
     "hookimpl": "session",
     "is_handle": "codec",
+    "is_loopback": "hosts",
     "session_handle": "codec",
 }
 
@@ -91,6 +93,7 @@ __all__ = [
     "hash_id",
     "hookimpl",
     "is_handle",
+    "is_loopback",
     "session_handle",
 ]
 

@@ -108,6 +108,8 @@ class BaseSession(ABC, metaclass=SessionMeta):
         aliases: Other names of options, as alias -> option. A subclass names its own only.
         guarantees: What the backend gives beyond the operations: "durable" (what was written
             outlives the process), "shared" (several processes can use one backend).
+        keeps_ids: Whether the backend holds the ids themselves, not their hashes, and needs them:
+            then `restore` takes sessions only from a store that keeps them, too.
         codec: Mints ids, and encodes and decodes data.
 
     Raises:
@@ -118,6 +120,7 @@ class BaseSession(ABC, metaclass=SessionMeta):
 
     aliases: ClassVar[Mapping[str, str]] = {"default_ttl": "ttl"}
     guarantees: frozenset[str] = frozenset()
+    keeps_ids: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -298,6 +301,15 @@ class BaseSession(ABC, metaclass=SessionMeta):
             False if the text has changed meanwhile, or the session is gone.
         """
         raise self._lacks(RECORDS)
+
+    def diagnose(self) -> Iterator[tuple[str, str, str]]:
+        """Yield what `jam check` is to tell an operator of the backend and its settings. Optional.
+
+        Yields:
+            A stable name of the kind of finding, what was found, and what to do about it, the
+            latter two as sentences. With nothing to do, "", it is a mere fact.
+        """
+        yield from ()
 
     def close(self) -> None:
         """Release what the store itself opened. May be called again. Optional."""

@@ -161,8 +161,8 @@ def test_the_report_says_what_was_certified(whole_run: WholeRun) -> None:
         f"distribution   jam-json {version('jam-json')}",
         f"jam-core       {version('jam-core')}, contract {CONTRACT_VERSION}",
         "configuration  config.toml [jam.session]",
-        "capabilities   clear_others, durable, list_sessions, mutate, ping, purge, records, revoke, "
-        "shared, touch",
+        "capabilities   clear_others, durable, list_sessions, mutate, ping, purge, records, "
+        "revoke, shared, touch",
     ):
         assert line in whole_run.run.text
     assert re.search(

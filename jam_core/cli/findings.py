@@ -2,15 +2,18 @@
 
 import base64
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any, NamedTuple
 
 from jam_core.cli.settings import Settings
 from jam_core.codec import SECRET_VARIABLE, read_keys
 from jam_core.config import read_configuration
-from jam_core.session import BaseSession
+from jam_core.session import RECORDS, BaseSession
 
 # Of 32 random bytes, about 30 differ; fewer than 16 have never been seen.
 _FEWEST_DIFFERENT_BYTES = 16
+# Nobody has as many devices.
+_ENOUGH = 200
 # Keys of well-known pages, which people copy: the specification of Fernet.
 _PUBLISHED_KEYS = (b"cw_0x689RpI-jtRR7oE8h_eQsKImvJapLeSbXpwF4e4=",)
 
@@ -65,10 +68,21 @@ def findings_of_store(store: BaseSession) -> Iterator[Finding]:
             "Each process has sessions of its own.",
             "Run one process only, or choose a store that several can share.",
         )
-    diagnose = getattr(store, "diagnose", None)
-    if diagnose is not None:
-        for finding in diagnose():
-            yield Finding(*finding)
+    yield from _findings_of_sessions(store)
+    for finding in store.diagnose():
+        yield Finding(*finding)
+
+
+def _findings_of_sessions(store: BaseSession) -> Iterator[Finding]:
+    if RECORDS not in store.capabilities:
+        return
+    some = list(islice(store.records(), _ENOUGH))
+    if len(some) == _ENOUGH and len({record.session_key for record in some}) == 1:
+        yield Finding(
+            "shared-key",
+            f"{_ENOUGH} sessions and more have one session key: clear ends them all at once.",
+            "Make session_key name a user, or whoever is to be logged out together.",
+        )
 
 
 def _from_environment(name: str) -> str:

@@ -19,7 +19,12 @@ from jam_core.cli.exits import ExitCode
 from jam_core.cli.parameters import json_flag
 from jam_core.cli.progress import progress
 from jam_core.cli.sessions import opened
-from jam_core.exceptions import JamConfigurationError, JamSessionCorrupt, JamSessionDataError
+from jam_core.exceptions import (
+    JamConfigurationError,
+    JamSessionCorrupt,
+    JamSessionDataError,
+    JamSessionUnsupported,
+)
 from jam_core.records import SessionRecord
 from jam_core.session import RECORDS, BaseSession
 
@@ -142,6 +147,11 @@ def _check_pair(old: BaseSession, new: BaseSession) -> None:
     for store in (old, new):
         if RECORDS not in store.capabilities:
             store.records()  # says what it lacks
+    if new.keeps_ids and not old.keeps_ids:
+        raise JamSessionUnsupported(
+            f"{type(new).__name__} needs the session ids, and {type(old).__name__} keeps only "
+            "their hashes: choose another target, or begin anew, with a new login for everybody."
+        )
     if new.codec.key_marks and not old.codec.key_marks:
         raise JamConfigurationError(
             "The target encrypts, the source does not: the ids that clients hold are not "

@@ -30,7 +30,8 @@ class RecordsContract(StoreContract):
         for key, record in zip(KEYS, records_of(store, *ids), strict=True):
             assert record.session_key.endswith(key), "under the key that it was created under"
             assert store.codec.decode(record.data, "record") == {"key": key}, "with its data"
-            assert record.session_id in (None, ids[KEYS.index(key)]), "with its id, if any"
+            session_id = ids[KEYS.index(key)] if store.keeps_ids else None
+            assert record.session_id == session_id, "with its id if the store keeps ids, else none"
         assert records_of(store, *ended) == [], "what has ended is none"
 
     @promise(RECORDS, "what has expired is not among them", needs=[RECORDS])

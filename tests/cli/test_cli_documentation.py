@@ -1,10 +1,12 @@
 """docs/cli.md says what the commands print."""
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from jam_core import Jam, generate_aes_key
 from jam_core.cli.exits import ExitCode
 from tests.cli.running import ROOT, jam
 
@@ -59,6 +61,28 @@ def test_the_document_of_the_check_has_the_documented_keys(tmp_path: Path) -> No
     assert keys == documented("key of `jam check`")
 
 
+def test_the_documents_of_the_commands_on_sessions_have_the_documented_keys(tmp_path: Path) -> None:
+    keys = [generate_aes_key().decode() for _ in range(2)]
+    session = {"session_type": "json", "is_session_crypt": True, "session_aes_secret": keys}
+    for name in ("one", "two"):
+        configuration = {"jam": {"session": {**session, "json_path": f"{tmp_path}/{name}.json"}}}
+        (tmp_path / f"{name}.conf.json").write_text(json.dumps(configuration))
+    with Jam(str(tmp_path / "one.conf.json")) as opened:
+        opened.session_create("ann", {})
+        (info,) = opened.session_list("ann")
+    for header, line in {
+        "sessions count": "sessions count",
+        "sessions list": "sessions list ann",
+        "rekey": "rekey",
+        "migrate": "migrate --from one.conf.json --to two.conf.json",
+        "sessions revoke": f"sessions revoke ann {info.handle}",
+        "sessions clear": "sessions clear ann",
+        "sessions purge": "sessions purge",
+    }.items():
+        found = printed(*line.split(), cwd=tmp_path, JAM_CONFIG="one.conf.json")
+        assert found == documented(f"key of `jam {header}`"), line
+
+
 def test_the_document_of_an_error_has_the_documented_keys(tmp_path: Path) -> None:
     assert printed("check", cwd=tmp_path) == documented("key of an error")
 
@@ -70,19 +94,27 @@ def test_every_exit_code_is_documented() -> None:
 
 def test_every_command_has_its_row_and_its_section(tmp_path: Path) -> None:
     commands = re.findall(r"^  ([a-z-]+) {2,}", jam("--help", cwd=tmp_path).out, re.MULTILINE)
+    commands = [command for command in commands if not command.startswith("-")]
     for command in commands:
         assert f"| `jam {command}" in PAGE
         assert f"\n## `jam {command}" in PAGE
 
 
 def test_every_option_is_mentioned(tmp_path: Path) -> None:
-    for command in ("check", "plugins", "new-store", "keygen", "demo"):
-        for option in re.findall(r"--[a-z]+", jam(command, "--help", cwd=tmp_path).out):
+    for command in (
+        *("check", "plugins", "new-store", "keygen", "demo", "rekey", "migrate"),
+        *(f"sessions {one}" for one in ("count", "list", "revoke", "clear", "purge")),
+    ):
+        for option in re.findall(
+            r"--[a-z][a-z-]+", jam(*command.split(), "--help", cwd=tmp_path).out
+        ):
             assert option == "--help" or option in PAGE
 
 
 def test_every_finding_is_documented() -> None:
     source = (ROOT / "jam_core" / "cli" / "findings.py").read_text()
-    codes = re.findall(r'Finding\(\s*"([a-z-]+)"', source)
+    codes = set(re.findall(r'Finding\(\s*"([a-z-]+)"', source))
     assert codes
-    assert documented("finding") == set(codes)
+    for store in ROOT.glob("plugins/*/*/sessions.py"):
+        codes |= set(re.findall(r'yield \(\s*"([a-z-]+)",', store.read_text()))
+    assert documented("finding") == codes

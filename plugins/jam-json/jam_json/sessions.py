@@ -1,6 +1,7 @@
 """JSONSessions: sessions in JSON files."""
 
 import os
+import stat
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -252,6 +253,20 @@ class JSONSessions(BaseSession):
                 return self._layout.change(record.id_hash, replaced)
         except JamSessionNotFound:
             return False
+
+    def diagnose(self) -> Iterator[tuple[str, str, str]]:
+        """Tell how the sessions are kept, and whether others can get at them."""
+        is_directory = isinstance(self._layout, DirectoryLayout)
+        yield "layout", f"A {'directory' if is_directory else 'document'}, {self._path}.", ""
+        path = self._path / "sessions" if is_directory else self._path
+        with self._outage:
+            mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0
+        if mode & (stat.S_IRWXG | stat.S_IRWXO):
+            yield (
+                "open-to-others",
+                f"Other users of this host can get at {path} (mode {mode:o}).",
+                f"Take it from them: chmod go= {path}.",
+            )
 
     def close(self) -> None:
         """Fold the journal, so that the document alone is the whole truth; close the files."""

@@ -11,7 +11,7 @@ from redis.connection import Connection, SSLConnection, parse_url
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
-from jam_core import JamConfigurationError
+from jam_core import JamConfigurationError, is_loopback
 
 Client = Redis | RedisCluster
 
@@ -80,6 +80,15 @@ def read_uri(uri: str, connect_timeout: float, socket_timeout: float) -> Server:
     else:
         return server
     raise JamConfigurationError(f"redis_uri is no URI of a Redis server: {fault}. Use {_FORMS}.")
+
+
+def plaintext_hosts(uri: str) -> list[str]:
+    """Return the hosts, other than this one, to which a URI leads without encryption."""
+    parts = urlsplit(uri.strip())
+    if parts.scheme not in ("redis", "redis+cluster", "redis+sentinel"):
+        return []
+    hosts = [host for host, _ in _hosts(parts, _REDIS_PORT)]
+    return [host for host in hosts if not is_loopback(host)]
 
 
 def address_of(client: Client) -> str:

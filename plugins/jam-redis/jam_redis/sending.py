@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from redis import Redis, RedisCluster
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import NoPermissionError, NoScriptError, ResponseError
 
 from jam_redis.clients import Client, Server, address_of, close_client
 from jam_redis.commands import Command
@@ -61,6 +61,11 @@ class Sender:
             while cursor := int(answer[0]):
                 answer = self._ask(partial(server.execute_command, *command(cursor), **_RAW))
                 yield answer
+
+    def info(self) -> Iterator[dict[str, Any]]:
+        """Yield what each server says of itself; nothing where the user may not ask."""
+        for server in self._ask(self._servers):
+            yield self._ask(partial(_info, server))
 
     def on_each_slot_owner(self, command: Callable[[bytes], tuple[Any, ...]]) -> None:
         """Send a command to every server that owns slots, or to the one there is.
@@ -140,6 +145,14 @@ class Sender:
             return [b"0"]
         owners = {client.get_node_from_key(b"%d" % n).name: b"%d" % n for n in range(1000)}
         return list(owners.values())
+
+
+def _info(server: Any) -> dict[str, Any]:
+    try:
+        answer: dict[str, Any] = server.info()
+    except NoPermissionError:
+        return {}
+    return answer
 
 
 def _send_to_server(client: Any, command: Command, *, known: bool) -> Any:

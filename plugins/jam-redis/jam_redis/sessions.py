@@ -18,7 +18,7 @@ from jam_core import (
     hash_id,
     session_handle,
 )
-from jam_redis.clients import read_uri
+from jam_redis.clients import plaintext_hosts, read_uri
 from jam_redis.commands import Command, Commands, Keys, Stored, parse_page, parse_purge, parse_text
 from jam_redis.scripts import DONE, GONE
 from jam_redis.sending import Sender
@@ -45,6 +45,7 @@ class RedisSessions(BaseSession):
 
     aliases: ClassVar[Mapping[str, str]] = {"redis_sessions_key": "session_path"}
     guarantees = frozenset({"durable", "shared"})
+    keeps_ids = True
 
     def __init__(
         self,
@@ -71,6 +72,7 @@ class RedisSessions(BaseSession):
             if isinstance(redis_uri, str)
             else _checked_client(redis_uri)
         )
+        self._plaintext_hosts = plaintext_hosts(redis_uri) if isinstance(redis_uri, str) else []
 
     def create(self, session_key: str, data: dict[str, Any]) -> str:
         """Store a new session and return its id."""
@@ -190,6 +192,26 @@ class RedisSessions(BaseSession):
         """Replace a session's stored text by compare-and-set."""
         session_id, keys = self._place_of(record)
         return self._outcome(self._commands.replace(keys, session_id, record.data, data)) == DONE
+
+    def diagnose(self) -> Iterator[tuple[str, str, str]]:
+        """Tell which servers these are, and what may befall the sessions there."""
+        for host in self._plaintext_hosts:
+            yield (
+                "plaintext",
+                f"Ids and data go to {host} unencrypted: whoever listens can take sessions over.",
+                "Use rediss:// and TLS.",
+            )
+        for info in self._sender.info():
+            name = "Valkey" if info.get("valkey_version") else "Redis"
+            version = info.get("valkey_version") or info.get("redis_version", "of unknown version")
+            yield "server", f"{name} {version}", ""
+            policy = info.get("maxmemory_policy", "noeviction")
+            if policy != "noeviction":
+                yield (
+                    "evicting",
+                    f"With its memory full the server drops sessions: maxmemory-policy {policy}.",
+                    "Set maxmemory-policy noeviction, and enough maxmemory.",
+                )
 
     def close(self) -> None:
         """Close the connections, unless the client is the caller's."""

@@ -12,7 +12,7 @@ from weakref import WeakSet
 from sqlalchemy import URL, Engine, QueuePool, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
-from jam_core import JamConfigurationError, JamStoreUnavailable
+from jam_core import JamConfigurationError, JamStoreUnavailable, is_loopback
 
 _DATABASES = ("postgresql", "mariadb", "mysql", "sqlite")
 
@@ -114,6 +114,15 @@ def is_in_memory(url: URL) -> bool:
     return url.get_backend_name() == "sqlite" and (
         ":memory:" in (url.database or ":memory:") or url.query.get("mode") == "memory"
     )
+
+
+def may_be_plaintext(url: URL) -> bool:
+    """Tell whether a URL leads to another host, and does not ask for encryption."""
+    is_elsewhere = bool(url.host) and not is_loopback(str(url.host))
+    asks = url.query.get("sslmode") in ("require", "verify-ca", "verify-full") or any(
+        name.startswith("ssl_") or name == "ssl" for name in url.query
+    )
+    return is_elsewhere and not asks
 
 
 def describe(url: URL) -> str:

@@ -26,6 +26,7 @@ from jam_sqlalchemy.engine import (
     check_row_counts,
     describe,
     is_in_memory,
+    may_be_plaintext,
     open_engine,
     sqlite_operations,
 )
@@ -268,6 +269,18 @@ class SQLAlchemySessions(BaseSession):
             "now": self._clock(),
         }
         return bool(self._run(self._statements.replace, values))
+
+    def diagnose(self) -> Iterator[tuple[str, str, str]]:
+        """Tell which server it is, and whether others can listen."""
+        url = self._engine.url
+        if may_be_plaintext(url):
+            yield (
+                "plaintext",
+                f"Nothing says that the connection to {url.host} has to be encrypted.",
+                "Use TLS: sslmode=verify-full in the URL of PostgreSQL, ssl_ca=... for MariaDB.",
+            )
+        version = ".".join(map(str, self._engine.dialect.server_version_info or ()))
+        yield "server", f"{self._engine.dialect.name} {version}".strip(), ""
 
     def close(self) -> None:
         """Close the connections, unless the engine is the caller's."""
