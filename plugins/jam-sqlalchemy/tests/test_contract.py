@@ -1,9 +1,13 @@
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from jam_sqlalchemy import SQLAlchemySessions
+from jam_sqlalchemy import SQLAlchemySessions, metadata
+from sqlalchemy import Connection, NullPool, Table, create_engine, select, update
 
-from jam_core.testing import SessionContract, StoreFactory
+from jam_core import hash_id
+from jam_core.testing import Damage, SessionContract, Snapshot, StoreFactory
 
 
 class TestEveryDatabase(SessionContract):
@@ -13,3 +17,38 @@ class TestEveryDatabase(SessionContract):
             return SQLAlchemySessions(database_uri, table_name=table_name, **options)
 
         return open_store
+
+    @pytest.fixture
+    def snapshot(self, database_uri: str, table_name: str) -> Snapshot:
+        table = table_of(table_name)
+
+        def snapshot() -> list[Any]:
+            with behind_the_store(database_uri) as connection:
+                return list(connection.execute(select(table).order_by(table.c.id_hash)))
+
+        return snapshot
+
+    @pytest.fixture
+    def damage(self, database_uri: str, table_name: str) -> Damage:
+        table = table_of(table_name)
+
+        def damage(session_id: str) -> None:
+            spoilt = update(table).values(data="damaged")
+            with behind_the_store(database_uri) as connection:
+                done = connection.execute(spoilt.where(table.c.id_hash == hash_id(session_id)))
+                assert done.rowcount == 1
+
+        return damage
+
+
+def table_of(name: str) -> Table:
+    (table,) = metadata(name).tables.values()
+    return table
+
+
+@contextmanager
+def behind_the_store(database_uri: str) -> Iterator[Connection]:
+    if database_uri == "sqlite://":
+        pytest.skip("nobody else can look into the memory of a connection")
+    with create_engine(database_uri, poolclass=NullPool).begin() as connection:
+        yield connection

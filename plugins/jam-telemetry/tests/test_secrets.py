@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import pytest
 
-from jam_core import Jam, JamError, generate_aes_key, hash_id
+from jam_core import Jam, JamError, generate_aes_key, hash_id, session_handle
 
 from .backends import Backend
 from .collector import Collector
@@ -40,6 +40,9 @@ def test_no_id_no_key_no_data_and_no_secret_is_exported(
         lambda one: jam.session_mutate(one, lambda data: {**data, "more": VALUE}),
         lambda one: jam.session_mutate(one, fail),
         lambda one: ids.append(jam.session_rework(one)),
+        lambda _: jam.session_list(KEY),
+        lambda one: jam.session_revoke(KEY, session_handle(one)),
+        jam.session_clear_others,
         lambda _: jam.session_delete(ids[-1]),
         lambda _: jam.session_clear(KEY),
     ]

@@ -30,6 +30,7 @@ CALLS_WITH_AN_ID: dict[str, Callable[[Jam, str], object]] = {
     "rework": lambda jam, session_id: jam.session_rework(session_id),
     "touch": lambda jam, session_id: jam.session_touch(session_id),
     "mutate": lambda jam, session_id: jam.session_mutate(session_id, lambda data: data),
+    "clear_others": lambda jam, session_id: jam.session_clear_others(session_id),
 }
 
 
@@ -44,6 +45,10 @@ def test_every_operation_is_a_span_and_answers_as_ever(
     assert jam.session_mutate(first, lambda data: {**data, "b": 3}) == {"a": 2, "b": 3}
     second = jam.session_rework(first)
     assert jam.session_get(second) == {"a": 2, "b": 3}
+    jam.session_create("user1", {})
+    (other,) = (one for one in jam.session_list("user1") if one.data == {})
+    assert jam.session_revoke("user1", other.handle)
+    assert jam.session_clear_others(second) == 0
     jam.session_delete(second)
     assert jam.session_get(second) is None
     jam.session_clear("user1")
@@ -51,7 +56,8 @@ def test_every_operation_is_a_span_and_answers_as_ever(
 
     operations = [
         *("create", "get", "update", "touch", "mutate", "rework"),
-        *("get", "delete", "get", "clear", "purge"),
+        *("get", "create", "list_sessions", "revoke", "clear_others"),
+        *("delete", "get", "clear", "purge"),
     ]
     assert [span.name for span in collector.spans()] == [f"{name} sessions" for name in operations]
     for span, operation in zip(collector.spans(), operations, strict=True):
