@@ -70,6 +70,8 @@ class SQLAlchemySessions(BaseSession):
         JamStoreUnavailable: The database cannot be reached, or does not allow it.
     """
 
+    guarantees = frozenset({"durable", "shared"})
+
     def __init__(
         self,
         database_uri: str | URL | Engine,
@@ -101,7 +103,8 @@ class SQLAlchemySessions(BaseSession):
         )
         url = self._engine.url
         in_memory = is_in_memory(url)
-        self.guarantees = frozenset() if in_memory else frozenset({"durable", "shared"})
+        if in_memory:
+            self.guarantees = frozenset()
         must_end_before_fork = url.get_backend_name() == "sqlite" and not in_memory
         self._gate = sqlite_operations if must_end_before_fork else nullcontext()
         self._table = session_table(table_name, schema)
