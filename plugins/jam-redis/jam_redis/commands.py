@@ -75,11 +75,14 @@ class Command(NamedTuple):
         script: The script.
         key: One of its keys: all are in one slot of a cluster.
         arguments: What follows the script in the command.
+        plain: Commands that do the same without the script, as they go over the wire, sent in one
+            go to a server that has all the keys; empty: there are none.
     """
 
     script: Script
     key: bytes
     arguments: tuple[Argument, ...]
+    plain: tuple[bytes, ...] = ()
 
     def words(self, *, known: bool) -> tuple[str | Argument, ...]:
         """Return the command for a server that knows the script, or that learns it from this."""
@@ -155,8 +158,22 @@ class Commands:
         return self._command(REWORK, keys, old_id, encode(new_id))
 
     def delete(self, keys: Keys, session_id: str) -> Command:
-        """End a session."""
-        return self._command(DELETE, keys, session_id)
+        """End a session.
+
+        Where the server expires fields, by plain commands in one go: the first ends it, the others
+        take away what an older server, or `max_age`, left beside.
+        """
+        command = self._command(DELETE, keys, session_id)
+        if not self.server_expires_fields:
+            return command
+        field = encode(session_id)
+        return command._replace(
+            plain=(
+                b"*3\r\n" + pack((b"HDEL", keys.sessions, field)),
+                b"*3\r\n" + pack((b"ZREM", keys.ends, field)),
+                b"*3\r\n" + pack((b"HDEL", keys.deadlines, field)),
+            )
+        )
 
     def clear(self, session_key: str) -> Command:
         """End every session of a key."""

@@ -190,8 +190,8 @@ class Script:
         self.repeatable = repeatable
 
 
-# A plain read, whatever the server: between an upgrade and the next write to a hash, the ends of
-# its sessions are where the older server kept them.
+# Whatever the server: between an upgrade and the next write to a hash, the ends of its sessions are
+# where the older server kept them.
 GET = Script(
     """\
 local data = redis.call('HGET', KEYS[1], ARGV[1])

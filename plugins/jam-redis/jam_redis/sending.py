@@ -161,27 +161,43 @@ def _send_to_server(client: Any, command: Command, *, known: bool) -> Any:
     `Redis.execute_command` would repeat it as the caller's client is set to, also what must not
     be repeated; and it takes its time.
     """
-    packed = command.packed(known=known)
     if client.connection is not None:
         with client.single_connection_lock:
-            return _exchange(client.connection, packed)
+            return _exchange(client.connection, command, known=known)
     pool = client.connection_pool
     connection = pool.get_connection()
     try:
-        return _exchange(connection, packed)
+        return _exchange(connection, command, known=known)
     finally:
         pool.release(connection)
 
 
-def _exchange(connection: Any, packed: bytes) -> Any:
+def _exchange(connection: Any, command: Command, *, known: bool) -> Any:
     try:
-        connection.send_packed_command([packed])
+        if command.plain:
+            connection.send_packed_command([b"".join(command.plain)])
+            return _read_answers(connection, len(command.plain))
+        connection.send_packed_command([command.packed(known=known)])
         return connection.read_response(disable_decoding=True)
     except ResponseError:
         raise
     except BaseException:
         connection.disconnect()  # an answer that is still to come is not the next command's
         raise
+
+
+def _read_answers(connection: Any, count: int) -> list[Any]:
+    """Return the answers to several commands, all read before the first refusal is raised."""
+    answers: list[Any] = []
+    refusals: list[ResponseError] = []
+    for _ in range(count):
+        try:
+            answers.append(connection.read_response(disable_decoding=True))
+        except ResponseError as error:
+            refusals.append(error)
+    if refusals:
+        raise refusals[0]
+    return answers
 
 
 def _send_to_cluster(client: Any, command: Command, *, known: bool) -> Any:

@@ -104,7 +104,7 @@ class RedisSessions(BaseSession):
         """End the session."""
         keys = self._locate(session_id)
         if keys is not None:
-            self._change(self._commands.delete(keys, session_id))
+            self._sender.call(self._commands.delete(keys, session_id))
 
     def clear(self, session_key: str) -> None:
         """End every session of the key."""

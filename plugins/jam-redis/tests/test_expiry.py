@@ -230,6 +230,24 @@ def test_after_an_upgrade_sessions_end_when_they_should(
         assert [store.get(session_id) for session_id in touched] == [{"n": n} for n in range(50)]
 
 
+def test_an_end_that_an_older_server_kept_counts_where_fields_expire(
+    valkey: RedisServer, path: str
+) -> None:
+    ends = f"{{{path}:ann}}:expires"
+    with RedisSessions(valkey.uri, path) as store, valkey.client() as client:
+        store.create("bob", {})  # now the store knows the server
+        now = server_time(client)
+        for session_id, end in {"ann:over": now - 1, "ann:lives": now + 60_000}.items():
+            client.hset(f"{path}:ann", session_id, "{}")
+            client.zadd(ends, {session_id: end})
+        assert store.get("ann:over") is None
+        assert store.get("ann:lives") == {}
+        store.delete("ann:lives")
+        assert store.get("ann:lives") is None
+        store.delete("ann:over")
+        assert not client.exists(ends), "nothing is left beside"
+
+
 def test_after_a_failover_to_a_server_that_can_do_less(
     redis_on: Callable[..., RedisServer], path: str
 ) -> None:

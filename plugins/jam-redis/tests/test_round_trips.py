@@ -8,8 +8,9 @@ from uuid import uuid4
 import pytest
 from jam_redis import RedisSessions
 from redis import Redis
+from redis.connection import AbstractConnection
 
-from jam_core import JamSessionNotFound, generate_aes_key
+from jam_core import JamSessionNotFound, generate_aes_key, session_handle
 
 from .servers import RedisServer
 
@@ -55,6 +56,9 @@ def use_everything(store: RedisSessions) -> None:
     store.update(session_id, {})
     store.touch(session_id)
     store.mutate(session_id, lambda data: data)
+    store.clear_others(session_id)
+    (info,) = store.list_sessions("warm up")
+    store.revoke("warm up", info.handle)
     store.delete(session_id)
     store.clear("warm up")
 
@@ -68,7 +72,19 @@ OPERATIONS: dict[str, Callable[[RedisSessions, str], Any]] = {
     "delete": lambda store, session_id: store.delete(session_id),
     "clear": lambda store, _: store.clear("ann"),
     "ping": lambda store, _: store.ping(),
+    "list_sessions": lambda store, _: store.list_sessions("ann"),
+    "clear_others": lambda store, session_id: store.clear_others(session_id),
 }
+
+
+def commands_of(operation: str, server: RedisServer) -> list[str]:
+    """Return what is sent, in one go: plain commands only to servers that expire fields."""
+    with server.client() as client:
+        expires_fields = "hpexpire" in client.command()
+    is_plain = operation == "delete" and expires_fields
+    return ["HDEL", "ZREM", "HDEL"] if is_plain else ["EVALSHA"]
+
+
 OPTIONS: dict[str, dict[str, Any]] = {
     "plain": {},
     "max_age": {"max_age": 7200},
@@ -85,21 +101,47 @@ def test_every_operation_is_one_round_trip(
     with store_on(server, path, **options) as store:
         session_id = store.create("ann", {"n": 1})
         commands = Count([server])(lambda: OPERATIONS[operation](store, session_id))
-        assert len(commands) == 1, commands
+        if operation == "ping":
+            assert len(commands) == 1, commands
+        else:
+            assert commands == commands_of(operation, server)
+
+
+def test_several_commands_are_sent_in_one_go(
+    server: RedisServer, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[object] = []
+    with store_on(server, path) as store:
+        session_id = store.create("ann", {"n": 1})
+        send = AbstractConnection.send_packed_command
+
+        def count(connection: AbstractConnection, command: Any, **options: Any) -> None:
+            sent.append(command)
+            send(connection, command, **options)  # type: ignore[no-untyped-call]
+
+        monkeypatch.setattr(AbstractConnection, "send_packed_command", count)
+        store.delete(session_id)
+        assert len(sent) == 1
 
 
 def test_mutate_is_two_round_trips(server: RedisServer, path: str) -> None:
     with store_on(server, path) as store:
         session_id = store.create("ann", {"n": 1})
         commands = Count([server])(lambda: store.mutate(session_id, lambda _: {"n": 2}))
+        assert commands == ["EVALSHA", "EVALSHA"]
+
+
+def test_revoke_is_two_round_trips(server: RedisServer, path: str) -> None:
+    with store_on(server, path) as store:
+        handle = session_handle(store.create("ann", {"n": 1}))
+        commands = Count([server])(lambda: store.revoke("ann", handle))
         assert len(commands) == 2, commands
 
 
 def test_a_miss_costs_no_more(server: RedisServer, path: str) -> None:
     with store_on(server, path) as store:
-        for operation in ("get", "delete"):
-            commands = Count([server])(lambda op=operation: getattr(store, op)("ann:gone"))  # type: ignore[misc]
-            assert len(commands) == 1
+        assert Count([server])(lambda: store.get("ann:gone")) == commands_of("get", server)
+        assert Count([server])(lambda: store.delete("ann:gone")) == commands_of("delete", server)
 
         def update() -> None:
             with pytest.raises(JamSessionNotFound):
