@@ -92,7 +92,7 @@ class Statements:
             of_key, lives, row.id_hash.startswith(bindparam("handle"))
         )
         self.clear_others = delete(table).where(
-            row.key_hash == _key_of(table, the_session),
+            row.key_hash == _key_of(table, the_session, dialect),
             row.id_hash != bindparam("the_id"),
             lives,
         )
@@ -118,13 +118,18 @@ def _earlier(deadline: ColumnElement[Any], idle_end: ColumnElement[Any]) -> Colu
     return case((or_(deadline.is_(None), idle_end < deadline), idle_end), else_=deadline)
 
 
-def _key_of(table: Table, the_session: ColumnElement[bool]) -> ScalarSelect[Any]:
+def _key_of(
+    table: Table, the_session: ColumnElement[bool], dialect: str
+) -> ColumnElement[Any] | ScalarSelect[Any]:
     """Select the key of a live session, and let nobody change that session meanwhile.
 
     Else two sessions that each end the other could both succeed. The nesting is for MariaDB and
-    MySQL, which do not let a statement read the table that it changes in any other way.
+    MySQL, which do not let a statement read the table that it changes in any other way; compared
+    with a scalar subquery, they would read the whole of it, and lock it: there, it is a join.
     """
     kept = select(table.c.key_hash).where(the_session).limit(1).with_for_update().subquery("kept")
+    if dialect in ("mysql", "mariadb"):
+        return kept.c.key_hash
     return select(kept.c.key_hash).scalar_subquery()
 
 
