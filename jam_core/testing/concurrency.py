@@ -1,7 +1,9 @@
 """Many at once: threads, processes, forks, and races that must have one outcome."""
 
 import multiprocessing
+import random
 import threading
+import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any
@@ -40,7 +42,8 @@ def in_threads(tasks: list[Callable[[], object]], limit: float | None = None) ->
     threads = [
         threading.Thread(target=run, args=(index,), daemon=True) for index in range(len(tasks))
     ]
-    for thread in threads:
+    # Who comes to the barrier last goes on first: on one core nobody shall always be that.
+    for thread in random.sample(threads, len(threads)):
         thread.start()
     for thread in threads:
         thread.join(limit)
@@ -217,11 +220,17 @@ class ConcurrencyContract(StoreContract):
         open_store: Callable[[], BaseSession], session_id: str, name: str, rounds: int
     ) -> Callable[[], None]:
         """Return a task that counts to `rounds` in a session, under a name of its own."""
+        pauses = [0.001]
+
+        def change(data: dict[str, Any]) -> dict[str, Any]:
+            if pauses:  # once, so that somebody else comes in between, even on one core
+                time.sleep(pauses.pop())
+            return {**data, name: data.get(name, 0) + 1}
 
         def run() -> None:
             store = open_store()
             for _ in range(rounds):
-                store.mutate(session_id, lambda data: {**data, name: data.get(name, 0) + 1})
+                store.mutate(session_id, change)
 
         return run
 
@@ -294,8 +303,15 @@ class ConcurrencyContract(StoreContract):
     def test_no_mutation_is_lost(self, open_store: StoreFactory, store: BaseSession) -> None:
         session_id = store.create(KEY, {})
         names = [f"process {n}" for n in range(4)]
+        barrier = multiprocessing.get_context("fork").Barrier(len(names))
+
+        def open_together() -> BaseSession:
+            opened = open_store()
+            barrier.wait(60)
+            return opened
+
         run_in_processes(
-            [self.counting(open_store, session_id, name, self.race_rounds) for name in names]
+            [self.counting(open_together, session_id, name, self.race_rounds) for name in names]
         )
         assert store.get(session_id) == dict.fromkeys(names, self.race_rounds), "each one counts"
 
