@@ -118,11 +118,11 @@ class SessionCodec:
         self._fernets: list[Fernet] = []
         self.key_marks: tuple[str, ...] = ()
         if keys is not None:
-            from cryptography.fernet import InvalidToken
+            from cryptography import fernet
 
             self._fernets = _fernets(keys)
-            self._cipher = _cipher(self._fernets)
-            self._invalid_token = InvalidToken
+            self._cipher = fernet.MultiFernet(self._fernets)
+            self._invalid_token = fernet.InvalidToken
             self.key_marks = tuple(_mark_of(key) for key in keys)
 
     @property
@@ -321,12 +321,6 @@ def _fernets(keys: Sequence[bytes]) -> "list[Fernet]":
                 "with jam.utils.generate_aes_key(); put a comma between several."
             )
     return ring
-
-
-def _cipher(fernets: "Sequence[Fernet]") -> "MultiFernet":
-    from cryptography.fernet import MultiFernet
-
-    return MultiFernet(fernets)
 
 
 def _mark_of(key: bytes) -> str:

@@ -10,15 +10,17 @@ from jam_core.exceptions import JamConfigurationError
 
 CONFIG_VARIABLE = "JAM_CONFIG"
 
-_VARIABLE = re.compile(
+# An environment variable in a text of the configuration.
+VARIABLE = re.compile(
     r"\$\$"
     r"|\$\{(?P<braced>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}"
     r"|\$(?P<bare>[A-Za-z_][A-Za-z0-9_]*)"
     r"|(?P<broken>\$\{)"
 )
 
-_KEY = re.compile(r"\('.*?',?\)")  # as tomllib writes one: ('jam', 'session')
-_QUOTED_WORDS = re.compile(r"""(['"])[\w!].*\1""")
+# Of parsers' messages. Not compiled before there is one.
+_TOML_KEY = r"\('.*?',?\)"  # as tomllib writes one: ('jam', 'session')
+_QUOTED_WORDS = r"""(['"])[\w!].*\1"""
 
 
 class Configuration(NamedTuple):
@@ -67,11 +69,11 @@ def read_configuration(
         )
     if isinstance(config, Mapping):
         source = "the configuration dict"
-        table = _table_at(config, pointer) if _wraps(config, pointer) else config
+        table = table_at(config, pointer) if _wraps(config, pointer) else config
     else:
         path = Path(config)
         source = str(path)
-        table = _table_at(_parse_file(path), pointer, source)
+        table = table_at(parse_file(path), pointer, source)
     problems: list[JamConfigurationError] = []
     filled = _fill_in(table, source, pointer, problems)
     return Configuration(filled, source, pointer, problems)
@@ -93,9 +95,10 @@ def _wraps(config: Mapping[str, Any], pointer: str) -> bool:
     return bool(pointer) and pointer.partition(".")[0] in config
 
 
-def _table_at(
+def table_at(
     document: Mapping[str, Any], pointer: str, source: str = "the configuration dict"
 ) -> Mapping[str, Any]:
+    """Return the table of a configuration that a dotted path leads to."""
     table: object = document
     above = ""
     for part in pointer.split(".") if pointer else ():
@@ -116,7 +119,8 @@ def _tables_in(table: object) -> list[str]:
     return [str(key) for key, value in items if isinstance(value, Mapping)]
 
 
-def _parse_file(path: Path) -> Mapping[str, Any]:
+def parse_file(path: Path) -> Mapping[str, Any]:
+    """Return what a configuration's file says, with variables as they stand there."""
     parsers = {
         ".toml": _parse_toml,
         ".json": _parse_json,
@@ -166,14 +170,18 @@ def _toml_fault(path: Path, text: str, fault: str) -> str:
         reason = "the text after = has no closing quote"
     else:
         reason = re.sub(r"\s*\(at .*", "", fault)
-        reason = _KEY.sub(lambda key: ".".join(re.findall("'(.*?)'", key[0])), reason)
+        reason = re.sub(_TOML_KEY, _dotted, reason)
         reason = _without_values(reason[:1].lower() + reason[1:])
     return f"{path}, line {number}{setting}: not valid TOML: {reason}."
 
 
+def _dotted(key: re.Match[str]) -> str:
+    return ".".join(re.findall("'(.*?)'", key[0]))
+
+
 def _without_values(fault: str) -> str:
     """Take the words of a file out of a parser's message: they may be a secret."""
-    return _QUOTED_WORDS.sub("...", fault)
+    return re.sub(_QUOTED_WORDS, "...", fault)
 
 
 def _parse_json(path: Path, text: str) -> object:
@@ -238,7 +246,7 @@ def _fill_in(value: Any, source: str, pointer: str, problems: list[JamConfigurat
             return ""
         return text
 
-    return _VARIABLE.sub(replacement, value)
+    return VARIABLE.sub(replacement, value)
 
 
 def _unfilled(source: str, key: str, name: str | None) -> JamConfigurationError:

@@ -6,7 +6,6 @@ import re
 import types
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
@@ -113,7 +112,7 @@ def bind_options(
                 problems.append(problem(key, str(mismatch)))
                 problems[-1].__cause__ = mismatch.__cause__
     missing = [
-        problem(name, f"is missing: {store.__name__} needs it, {_describe(option.annotation)}.")
+        problem(name, f"is missing: {store.__name__} needs it, {describe(option.annotation)}.")
         for name, option in options.items()
         if option.required and name not in given_as
     ]
@@ -163,6 +162,8 @@ def import_failure(what: str, error: BaseException) -> JamPluginLoadError:
 
 def close_match(word: str, known: Sequence[str]) -> str:
     """Return " Did you mean ...?" for the nearest of the known words, or nothing."""
+    from difflib import get_close_matches
+
     matches = get_close_matches(word, known, n=1)
     return f" Did you mean {matches[0]!r}?" if matches else ""
 
@@ -183,7 +184,7 @@ def _convert(value: Any, annotation: Any) -> Any:
     alternatives = _alternatives(annotation)
     if any(_fits(value, kind) for kind in alternatives):
         return value
-    mismatch = _Mismatch(f"must be {_describe(annotation)}, not {_kind_of(value)}.")
+    mismatch = _Mismatch(f"must be {describe(annotation)}, not {_kind_of(value)}.")
     for kind in alternatives:
         try:
             return _parse(value, kind)
@@ -312,7 +313,7 @@ def _names_an_object(kind: Any) -> bool:
     return get_origin(kind) in (type, Callable) or (isinstance(kind, type) and not known)
 
 
-def _describe(annotation: Any) -> str:
+def describe(annotation: Any) -> str:
     """Say in words what an option takes."""
     kinds = _alternatives(annotation)
     words = " or ".join(dict.fromkeys(_describe_one(kind) for kind in kinds))
@@ -327,7 +328,7 @@ def _describe_one(kind: Any) -> str:
     if origin is Literal:
         words = "one of " + ", ".join(repr(choice) for choice in arguments)
     elif origin in _COLLECTIONS:
-        words = f"a list (each {_describe(arguments[0])})" if arguments else "a list"
+        words = f"a list (each {describe(arguments[0])})" if arguments else "a list"
     elif origin is type:
         words = " or ".join(f"a subclass of {base.__name__}" for base in arguments) or "a class"
     elif origin is Callable:

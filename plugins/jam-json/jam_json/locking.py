@@ -11,6 +11,7 @@ from types import TracebackType
 from jam_core import JamStoreUnavailable
 from jam_json.files import give_to_owner
 
+LONGEST_WAIT = 3600  # seconds that a lock may be waited for
 _LONGEST_PAUSE = 0.001
 
 
@@ -19,7 +20,7 @@ class FileLock:
 
     Args:
         path: The file; created when first needed, never removed.
-        timeout: Seconds to wait for another holder.
+        timeout: Seconds to wait for another holder, `LONGEST_WAIT` at most.
     """
 
     def __init__(self, path: Path, timeout: float) -> None:

@@ -21,11 +21,8 @@ from jam_core import (
     handle_of_hash,
     hash_id,
 )
-from jam_json.directory import DirectoryLayout
-from jam_json.document import DocumentLayout
+from jam_json.locking import LONGEST_WAIT
 from jam_json.record import Change, Record, is_plain_object
-
-_LONGEST_WAIT = 3600
 
 
 class Layout(Protocol):
@@ -77,14 +74,15 @@ class JSONSessions(BaseSession):
         **options: Unpack[SessionOptions],
     ) -> None:
         super().__init__(**options)
-        if not 0 < lock_timeout <= _LONGEST_WAIT:
+        if not 0 < lock_timeout <= LONGEST_WAIT:
             raise JamConfigurationError(
-                f"lock_timeout must be a number of seconds above 0, {_LONGEST_WAIT} at most."
+                f"lock_timeout must be a number of seconds above 0, {LONGEST_WAIT} at most."
             )
         self._clock = clock
         self._path = _absolute(json_path)
         self._outage = _Outage(self._path)
         with self._outage:
+            self._is_directory = _is_directory(self._path)
             self._layout = self._open_layout(fsync=fsync, lock_timeout=lock_timeout)
 
     def create(self, session_key: str, data: dict[str, Any]) -> str:
@@ -256,9 +254,8 @@ class JSONSessions(BaseSession):
 
     def diagnose(self) -> Iterator[tuple[str, str, str]]:
         """Tell how the sessions are kept, and whether others can get at them."""
-        is_directory = isinstance(self._layout, DirectoryLayout)
-        yield "layout", f"A {'directory' if is_directory else 'document'}, {self._path}.", ""
-        path = self._path / "sessions" if is_directory else self._path
+        yield "layout", f"A {'directory' if self._is_directory else 'document'}, {self._path}.", ""
+        path = self._path / "sessions" if self._is_directory else self._path
         with self._outage:
             mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0
         if mode & (stat.S_IRWXG | stat.S_IRWXO):
@@ -277,13 +274,18 @@ class JSONSessions(BaseSession):
         return f"<JSONSessions in {self._path}>"
 
     def _open_layout(self, *, fsync: bool, lock_timeout: float) -> Layout:
-        if self._path.is_dir() or (not self._path.is_file() and self._path.suffix != ".json"):
+        # Here, as only one of them is needed: an import takes longer than opening the store.
+        if self._is_directory:
+            from jam_json.directory import DirectoryLayout
+
             return DirectoryLayout(
                 self._path,
                 fsync=fsync,
                 lock_timeout=lock_timeout,
                 clock=self._clock,
             )
+        from jam_json.document import DocumentLayout
+
         return DocumentLayout(
             self._path,
             fsync=fsync,
@@ -341,6 +343,11 @@ class _Outage:
             raise JamStoreUnavailable(
                 f"The session store {self._path} cannot be used: {error.strerror or error}."
             ) from error
+
+
+def _is_directory(path: Path) -> bool:
+    """Tell whether a path names a directory of sessions; what is absent is judged by its name."""
+    return path.is_dir() or (not path.is_file() and path.suffix != ".json")
 
 
 def _absolute(json_path: str | os.PathLike[str]) -> Path:
