@@ -16,11 +16,17 @@
         * JamSessionInvalidAESKey  (a JamConfigurationError too)
 
 The message is for people, `error_code` for programs: messages may be reworded in any release,
-codes stay. No message holds a session id, a key or a secret.
+codes stay. No message holds a session id, a key or a secret. A traceback shows
+a note that leads to the entry in `errors.md`, which says what to do.
 """
 
+import os
 from collections.abc import Sequence
 from typing import ClassVar
+
+# It comes with the package, for whoever reads a traceback at night. (pathlib would be imported
+# for this alone.)
+_ERRORS_PAGE = os.path.join(os.path.dirname(__file__), "errors.md")  # noqa: PTH118, PTH120
 
 
 class JamError(Exception):
@@ -37,6 +43,7 @@ class JamError(Exception):
     def __init__(self, message: str | None = None) -> None:
         self.message = message or self.default_message
         super().__init__(self.message)
+        self.add_note(f"What to do: {_ERRORS_PAGE}#{self.error_code.replace('.', '')}")
 
 
 class JamConfigurationError(JamError):
