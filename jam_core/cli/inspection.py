@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 from jam_core.cli.docstrings import option_docs_of, summary_of
 from jam_core.cli.values import shown
 from jam_core.exceptions import JamError
-from jam_core.options import _describe, options_of
+from jam_core.options import describe, options_of
 from jam_core.plugins import InstalledPlugin, find_store, find_wrapper, hook_relay
 from jam_core.session import (
     OPERATIONS,
@@ -112,7 +112,7 @@ def _describe_store(name: str) -> dict[str, Any]:
         "options": [
             {
                 "name": name,
-                "type": _describe(option.annotation),
+                "type": describe(option.annotation),
                 "required": option.required,
                 "default": None if option.required else shown(name, option.default),
                 "aliases": sorted(alias for alias, of in aliases.items() if of == name),

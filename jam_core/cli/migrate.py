@@ -119,6 +119,12 @@ def command(
         _check_pair(old, new)
         migration = Migration(old, new)
         migration.copy(dry_run=dry_run)
+        if mirror and not migration.outcome.found:
+            # A slip of the pen in the source would log everybody out.
+            raise JamConfigurationError(
+                f"{source} has no live session: --mirror would end every session at the target. "
+                "Look whether it is the right source; nothing was changed."
+            )
         migration.compare(mirror=mirror and not dry_run)
         migration.look_back()
     outcome = migration.outcome

@@ -8,12 +8,12 @@ from typing import Any, Literal, NamedTuple
 from jam_core.cli.values import MASK, holds_secret, shown
 from jam_core.codec import SECRET_VARIABLE
 from jam_core.config import (
-    _VARIABLE,
     CONFIG_VARIABLE,
+    VARIABLE,
     Configuration,
-    _parse_file,
-    _table_at,
+    parse_file,
     read_configuration,
+    table_at,
 )
 from jam_core.options import bind_options, options_of
 from jam_core.plugins import find_store
@@ -80,7 +80,7 @@ def read_settings(config: str | None, pointer: str) -> Settings:
     """
     configuration = read_configuration(config, pointer)
     file = Path(config or os.environ[CONFIG_VARIABLE])
-    written: Mapping[str, Any] = _table_at(_parse_file(file), pointer)["session"]
+    written: Mapping[str, Any] = table_at(parse_file(file), pointer)["session"]
     given = dict(configuration.table["session"])
     session_type, custom_module = given.pop("session_type"), given.pop("custom_module", None)
     store = find_store(session_type, custom_module)
@@ -127,7 +127,7 @@ def _variables_in(value: Any) -> Iterator[str]:
         for item in value.values() if isinstance(value, Mapping) else value:
             yield from _variables_in(item)
     elif isinstance(value, str):
-        for match in _VARIABLE.finditer(value):
+        for match in VARIABLE.finditer(value):
             name = match["braced"] or match["bare"]
             if name and os.environ.get(name):
                 yield name
@@ -140,5 +140,5 @@ def _as_in_file(value: Any) -> Any:
     if isinstance(value, list):
         return [_as_in_file(item) for item in value]
     if isinstance(value, str):
-        return _VARIABLE.sub(lambda match: match["default"] or "", value)
+        return VARIABLE.sub(lambda match: match["default"] or "", value)
     return value
