@@ -62,7 +62,7 @@ class _BareFiles:
         return new_id
 
     def delete(self, session_id: str) -> None:
-        with suppress(FileNotFoundError):
+        with self._locked(), suppress(FileNotFoundError):
             os.unlink(self._path(session_id))  # noqa: PTH108
 
     def clear(self, session_key: str) -> None:
