@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.distributions import Site
+from tests.places import configure, postgresql_url, redis_uri
+
+__all__ = ["configure", "postgresql_url", "redis_uri"]
 
 
 @pytest.fixture(autouse=True)

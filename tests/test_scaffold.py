@@ -1,6 +1,5 @@
 """The scaffold: what it writes works at once, anywhere, and it never harms what is there."""
 
-import os
 import re
 import subprocess
 import sys
@@ -13,23 +12,9 @@ import pytest
 from jam_core import JamError
 from jam_core.scaffold import write_plugin
 from tests.distributions import Site
+from tests.isolated import ROOT, build_wheels, done, install, make_environment, run
 
-ROOT = Path(__file__).parents[1]
 LONGEST = "a23456789-123456789-123456789"
-
-
-def run(*command: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("JAM_", "PYTEST_"))}
-    return subprocess.run(
-        command, cwd=cwd, env=kept | environment, capture_output=True, text=True, check=False
-    )
-
-
-def done(*command: str | Path, cwd: Path, **environment: str) -> str:
-    """Run a command that has to succeed; return what it printed."""
-    ran = run(*command, cwd=cwd, **environment)
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    return ran.stdout
 
 
 def scaffold(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -117,7 +102,7 @@ def test_the_readme_tells_the_truth(tmp_path: Path) -> None:
     write_plugin("mydb", tmp_path)
     readme = (tmp_path / "jam-mydb" / "README.md").read_text()
     blocks = re.findall(r"```(toml|python)\n(.*?)```", readme, re.S)
-    install(Site(tmp_path / "site"), tmp_path / "jam-mydb")
+    install_scaffold(Site(tmp_path / "site"), tmp_path / "jam-mydb")
     for language, name in (("toml", "config.toml"), ("python", "example.py")):
         example = "".join(text for found, text in blocks if found == language)
         (tmp_path / name).write_text(example)
@@ -125,7 +110,7 @@ def test_the_readme_tells_the_truth(tmp_path: Path) -> None:
     assert [language for language, _ in blocks] == ["toml", "python", "python"]
 
 
-def install(site: Site, folder: Path) -> None:
+def install_scaffold(site: Site, folder: Path) -> None:
     """Install a scaffold, as far as its modules and its entry point go."""
     site.path.mkdir()
     project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
@@ -139,18 +124,11 @@ def install(site: Site, folder: Path) -> None:
 def test_its_tests_are_green_in_an_environment_of_wheels_alone(
     tmp_path: Path,
 ) -> None:
-    environment = tmp_path / "venv"
-    done(sys.executable, "-m", "venv", environment, cwd=tmp_path)
-    python = environment / "bin" / "python"
-    wheel = (python, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path)
-    pip = (python, "-m", "pip", "install", "--quiet")
-    done(*wheel, ROOT, cwd=tmp_path)
-    (core,) = tmp_path.glob("jam_core-*.whl")
-    done(*pip, f"jam-core[testing] @ {core.as_uri()}", cwd=tmp_path)
+    python = make_environment(tmp_path / "venv")
+    core = build_wheels(tmp_path, ["jam-core"])["jam-core"]
+    install(python, f"jam-core[testing] @ {core.as_uri()}")
     done(python, "-m", "jam_core.scaffold", "my-db", cwd=tmp_path)
-    done(*wheel, tmp_path / "jam-my-db", cwd=tmp_path)
-    (store,) = tmp_path.glob("jam_my_db-*.whl")
-    done(*pip, store, cwd=tmp_path)
+    install(python, tmp_path / "jam-my-db")
     text = done(python, "-m", "pytest", cwd=tmp_path / "jam-my-db")
     assert re.search(r"^=+ \d+ passed, \d+ skipped in ", text, re.M), text
     skipped = set(re.findall(r"^SKIPPED .* does not (.*)$", text, re.M))
@@ -158,7 +136,7 @@ def test_its_tests_are_green_in_an_environment_of_wheels_alone(
     assert skipped == {f"declare {capability!r}" for capability in lacking}
     (tmp_path / "config.toml").write_text('[jam.session]\nsession_type = "my-db"\n')
     text = done(
-        *(environment / "bin" / "pytest", "--jam-store=my-db", "--jam-config=config.toml"),
+        *(python.parent / "pytest", "--jam-store=my-db", "--jam-config=config.toml"),
         *("-k", "touch"),
         cwd=tmp_path,
     )

@@ -6,24 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.isolated import ROOT, build_wheels, done
+from tests.isolated import ROOT, build_wheels, done, script_of
 
-PAGE = (ROOT / "docs" / "tutorial.md").read_text()
 EXAMPLE = ROOT / "examples" / "jam-lmdb"
-FILE = re.compile(r"# ([\w./-]+)\n(.*)", re.DOTALL)
-
-
-def steps() -> list[str]:
-    """Return the page's blocks as a script: files are written, commands run."""
-    script = []
-    for language, block in re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE):
-        file = FILE.fullmatch(block)
-        if language == "console":
-            script.append(block)
-        else:
-            assert file, f"a block without a file's name: {block}"
-            script.append(f"cat > {file[1]} <<'END OF FILE'\n{file[2]}END OF FILE\n")
-    return script
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +18,7 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     (core,) = build_wheels(directory, ["jam-core"]).values()
     folder = directory / "empty"
     folder.mkdir()
-    script = "set -eu\n" + "".join(steps())
+    script = script_of(ROOT / "docs" / "tutorial.md")
     # Until it is published, this is where pip finds it.
     return folder, done("bash", "-c", script, cwd=folder, PIP_FIND_LINKS=core.parent)
 

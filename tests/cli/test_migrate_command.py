@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from jam_core import Jam, generate_aes_key
-from tests.cli.places import Configure
 from tests.cli.running import JAM, jam
+from tests.places import Configure
 
 OLD_KEY, NEW_KEY = (generate_aes_key().decode() for _ in range(2))
 MANY = 3000
@@ -113,6 +113,18 @@ def test_what_changed_at_the_source_is_told_and_mirrored(
     assert found == [{"n": "newer"}, None, {"n": 2}, {"fresh": True}]
 
 
+def test_an_empty_source_is_not_mirrored(configure: Configure, tmp_path: Path) -> None:
+    configure("old", "document")
+    new = configure("new", "sqlite")
+    with Jam(str(tmp_path / new)) as target:
+        session_id = target.session_create("ann", {})
+    code, told = migrate(tmp_path, "--mirror")
+    assert code == 3
+    assert "has no live session" in told["error"]["message"]
+    with Jam(str(tmp_path / new)) as target:
+        assert target.session_get(session_id) == {}
+
+
 def test_what_expired_is_not_brought_back(configure: Configure, tmp_path: Path) -> None:
     old, new = configure("old", "document", ttl=1), configure("new", "sqlite", ttl=None)
     with Jam(str(tmp_path / old)) as source:
@@ -125,11 +137,11 @@ def test_what_expired_is_not_brought_back(configure: Configure, tmp_path: Path) 
         assert target.session_get(session_id) is None
 
 
-REFUSED: dict[str, tuple[str, tuple[str, ...], str, tuple[str, ...], str]] = {
-    "hashes only": ("sqlite", (), "redis", (), "keeps only their hashes"),
-    "a key is missing": ("redis", (OLD_KEY,), "redis", (NEW_KEY,), "lacks keys of the source"),
-    "to encryption": ("redis", (), "sqlite", (OLD_KEY,), "for a forgery"),
-    "from encryption": ("sqlite", (OLD_KEY,), "sqlite", (), "would lie open"),
+REFUSED: dict[str, tuple[str, tuple[str, ...], str, tuple[str, ...], int, str]] = {
+    "hashes only": ("sqlite", (), "redis", (), 1, "keeps only their hashes"),
+    "a key is missing": ("redis", (OLD_KEY,), "redis", (NEW_KEY,), 3, "lacks keys of the source"),
+    "to encryption": ("redis", (), "sqlite", (OLD_KEY,), 3, "for a forgery"),
+    "from encryption": ("sqlite", (OLD_KEY,), "sqlite", (), 3, "would lie open"),
 }
 
 
@@ -137,14 +149,14 @@ REFUSED: dict[str, tuple[str, tuple[str, ...], str, tuple[str, ...], str]] = {
 def test_a_pair_that_cannot_work_is_refused_and_nothing_stored(
     configure: Configure, tmp_path: Path, name: str
 ) -> None:
-    source, old_keys, target, new_keys, words = REFUSED[name]
+    source, old_keys, target, new_keys, exit_code, words = REFUSED[name]
     old = configure("old", source, **crypt(*old_keys))
     new = configure("new", target, **crypt(*new_keys))
     with Jam(str(tmp_path / old)) as jam_:
         jam_.session_create("ann", {})
     for dry_run in (("--dry-run",), ()):
         code, told = migrate(tmp_path, *dry_run)
-        assert code in (1, 3)
+        assert code == exit_code
         assert words in told["error"]["message"]
         assert OLD_KEY not in json.dumps(told)
     with Jam(str(tmp_path / new)) as jam_:

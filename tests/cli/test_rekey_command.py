@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from jam_core import Jam, generate_aes_key
-from tests.cli.places import Configure
 from tests.cli.running import JAM, jam
+from tests.places import Configure
 
 OLD_KEY, NEW_KEY = (generate_aes_key().decode() for _ in range(2))
 MANY = 1500

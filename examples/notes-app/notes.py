@@ -1,0 +1,436 @@
+"""Notes: an application whose users log in, see where else they are logged in, and log out there.
+
+python -m uvicorn notes:app
+
+Where the sessions live says config.toml, or the file that JAM_CONFIG names. Users and notes are in
+notes.db, in the working directory.
+"""
+
+import hashlib
+import hmac
+import os
+import secrets
+import sqlite3
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+from typing import Any
+
+from jinja2 import DictLoader, Environment
+from markupsafe import Markup
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from jam import Jam
+from jam.exceptions import JamSessionNotFound, JamStoreUnavailable
+from jam_core import session_handle
+
+jam = Jam(os.environ.get("JAM_CONFIG", Path(__file__).with_name("config.toml")))
+
+# --- Users and notes: what an application has anyway ------------------------------------------
+
+
+def database() -> sqlite3.Connection:
+    return sqlite3.connect("notes.db")
+
+
+def set_password(user: str, password: str) -> None:
+    salt = secrets.token_bytes(16)
+    with closing(database()) as db, db:
+        values = (user, salt, hash_password(password, salt))
+        db.execute("INSERT OR REPLACE INTO users VALUES (?, ?, ?)", values)
+
+
+def hash_password(password: str, salt: bytes) -> bytes:
+    return hashlib.scrypt(password.encode(), salt=salt, n=2**14, r=8, p=1)
+
+
+def knows_password(user: str, password: str) -> bool:
+    with closing(database()) as db:
+        row = db.execute("SELECT salt, hash FROM users WHERE name = ?", (user,)).fetchone()
+    # The same work for an unknown name: the time it takes must not tell who has an account.
+    salt, expected = row or (b"0" * 16, b"")
+    return hmac.compare_digest(hash_password(password, salt), expected)
+
+
+def notes_of(user: str) -> list[str]:
+    with closing(database()) as db:
+        rows = db.execute("SELECT text FROM notes WHERE user = ? ORDER BY rowid DESC", (user,))
+        return [text for (text,) in rows]
+
+
+def make_database() -> None:
+    with closing(database()) as db, db:
+        db.execute("CREATE TABLE IF NOT EXISTS notes (user TEXT, text TEXT)")
+        db.execute("CREATE TABLE IF NOT EXISTS users (name TEXT PRIMARY KEY, salt BLOB, hash BLOB)")
+        (users,) = db.execute("SELECT count(*) FROM users").fetchone()
+    if not users:
+        set_password("ann", "strawberry")
+        set_password("bob", "raspberry")
+
+
+# --- Sessions -----------------------------------------------------------------------------------
+
+# The prefix has the browser refuse a cookie of that name which a subdomain, or plain HTTP, sets.
+COOKIE = "__Host-session"
+
+Session = dict[str, Any]
+
+
+def session_id_of(request: Request) -> str:
+    return request.cookies.get(COOKIE, "")
+
+
+def session_of(request: Request) -> Session | None:
+    """Return the session's data, and have its idle time start again."""
+    session_id = session_id_of(request)
+    data = jam.session_get(session_id)
+    if data is not None:
+        jam.session_touch(session_id)
+    return data
+
+
+def session_of_user(request: Request) -> Session:
+    """Return the data of a session in which somebody is logged in."""
+    session = session_of(request)
+    if session is None or "user" not in session:
+        raise JamSessionNotFound
+    return session
+
+
+def log_in(request: Request, user: str) -> Response:
+    """Begin a session of the user, under an id that nobody has seen before."""
+    session_id = jam.session_create(
+        session_key=user,
+        data={
+            "user": user,
+            "csrf": secrets.token_urlsafe(),
+            "device": device_of(request),
+            "since": time.time(),
+        },
+    )
+    # Whoever planted the visitor's cookie knows its id: it must open nothing any more.
+    jam.session_delete(session_id_of(request))
+    return with_cookie(redirect("/"), session_id)
+
+
+def with_cookie(response: Response, session_id: str) -> Response:
+    response.set_cookie(COOKIE, session_id, path="/", secure=True, httponly=True, samesite="lax")
+    return response
+
+
+def without_cookie(response: Response) -> Response:
+    response.delete_cookie(COOKIE, path="/", secure=True, httponly=True, samesite="lax")
+    return response
+
+
+def device_of(request: Request) -> str:
+    agent = request.headers.get("user-agent", "")
+    systems = ("iPhone", "iPad", "Android", "Windows", "Mac OS", "Linux")
+    browsers = ("Firefox", "Edg", "Chrome", "Safari")
+    system = next((name for name in systems if name in agent), "unknown system")
+    browser = next((name for name in browsers if name in agent), "unknown browser")
+    return f"{browser} on {system}"
+
+
+# --- Pages --------------------------------------------------------------------------------------
+
+TEMPLATES = {
+    "base": """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="icon" href="data:,">
+<link rel="stylesheet" href="/style.css">
+<title>{% block title %}{% endblock %} - Notes</title>
+<header>
+  <strong>Notes</strong>
+  {% if user %}
+  <nav>
+    <a href="/">My notes</a> <a href="/devices">My devices</a>
+    <form method="post" action="/logout">{{ csrf }}<button>Log out</button></form>
+  </nav>
+  {% endif %}
+</header>
+<main>
+<h1>{{ self.title() }}</h1>
+{% block main %}{% endblock %}
+</main>""",
+    "login": """{% extends "base" %}
+{% block title %}Log in{% endblock %}
+{% block main %}
+{% if problem %}<p role="alert">{{ problem }}</p>{% endif %}
+<form method="post" action="/login">
+  {{ csrf }}
+  <label>Name <input name="user" autocomplete="username" autofocus required></label>
+  <label>Password
+    <input name="password" type="password" autocomplete="current-password" required></label>
+  <button>Log in</button>
+</form>
+<p>Try <b>ann</b> with <b>strawberry</b>, or <b>bob</b> with <b>raspberry</b>.</p>
+{% endblock %}""",
+    "notes": """{% extends "base" %}
+{% block title %}Notes of {{ user }}{% endblock %}
+{% block main %}
+<form method="post" action="/notes">
+  {{ csrf }}
+  <label>A new note <input name="text" maxlength="500" autofocus required></label>
+  <button>Keep it</button>
+</form>
+<ul>{% for note in notes %}<li>{{ note }}</li>{% else %}<li>Nothing yet.</li>{% endfor %}</ul>
+{% endblock %}""",
+    "devices": """{% extends "base" %}
+{% block title %}My devices{% endblock %}
+{% block main %}
+<ul>
+{% for device in devices %}
+  <li>
+    <div>{{ device.name }}{% if device.is_this %} <b>(this one)</b>{% endif %}<br>
+    <small>since {{ device.since }}</small></div>
+    {% if not device.is_this %}
+    <form method="post" action="/devices/revoke">
+      {{ csrf }}<input type="hidden" name="handle" value="{{ device.handle }}">
+      <button>Log it out</button>
+    </form>
+    {% endif %}
+  </li>
+{% endfor %}
+</ul>
+<form method="post" action="/devices/others">
+  {{ csrf }}<button>Log out everywhere else</button></form>
+<form method="post" action="/devices/all">{{ csrf }}<button>Log out everywhere</button></form>
+<h2>Change my password</h2>
+{% if problem %}<p role="alert">{{ problem }}</p>{% endif %}
+<form method="post" action="/password">
+  {{ csrf }}<input hidden autocomplete="username" value="{{ user }}">
+  <label>The old one
+    <input name="old" type="password" autocomplete="current-password" required></label>
+  <label>The new one
+    <input name="new" type="password" autocomplete="new-password" minlength="8" required></label>
+  <button>Change it, and log out everywhere else</button>
+</form>
+{% endblock %}""",
+    "unavailable": """{% extends "base" %}
+{% block title %}Back in a moment{% endblock %}
+{% block main %}<p>We cannot look up your session just now. You are still logged in: please try
+again in a few seconds.</p>{% endblock %}""",
+}
+
+STYLE = """
+:root { color-scheme: light dark; font: 1.05rem/1.5 system-ui, sans-serif; }
+body { margin: 0; }
+header, main { max-width: 38rem; margin: auto; padding: 1rem; }
+header, nav, li { display: flex; flex-wrap: wrap; gap: .5rem 1rem; align-items: center;
+  justify-content: space-between; }
+ul { padding: 0; }
+li { padding: .6rem 0; border-bottom: 1px solid color-mix(in srgb, currentColor 25%, transparent);
+  overflow-wrap: anywhere; }
+main form { margin: 1rem 0; }
+li form { margin: 0; }
+label { display: block; margin-bottom: .8rem; }
+input { display: block; width: 100%; }
+input, button { font: inherit; box-sizing: border-box; padding: .4rem .7rem; }
+[hidden] { display: none; }
+[role=alert] { color: light-dark(#a00, #f88); }
+"""
+
+templates = Environment(loader=DictLoader(TEMPLATES), autoescape=True)
+
+
+def page(name: str, session: Session | None = None, status: int = 200, **values: Any) -> Response:
+    session = session or {}
+    token = Markup('<input type="hidden" name="csrf" value="{}">').format(session.get("csrf", ""))
+    text = templates.get_template(name).render(values, user=session.get("user"), csrf=token)
+    return HTMLResponse(text, status)
+
+
+def redirect(path: str) -> Response:
+    return RedirectResponse(path, status_code=303)
+
+
+def style(_: Request) -> Response:
+    return PlainTextResponse(STYLE, media_type="text/css")
+
+
+def show_login(request: Request, problem: str = "", status: int = 200) -> Response:
+    session = session_of(request)
+    if session is not None:
+        return page("login", {"csrf": session["csrf"]}, status, problem=problem)
+    # A visitor has a session, too: it keeps the token that the form needs. Each has a key of its
+    # own, so that nobody can be mixed up with somebody else.
+    data = {"csrf": secrets.token_urlsafe()}
+    session_id = jam.session_create(f"visitor {secrets.token_hex(16)}", data)
+    return with_cookie(page("login", data, status, problem=problem), session_id)
+
+
+def show_notes(request: Request) -> Response:
+    session = session_of_user(request)
+    return page("notes", session, notes=notes_of(session["user"]))
+
+
+def show_devices(request: Request, problem: str = "", status: int = 200) -> Response:
+    session = session_of_user(request)
+    this = session_handle(session_id_of(request))
+    devices = [
+        {
+            "handle": one.handle,
+            "name": one.data["device"],
+            "since": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(one.data["since"])),
+            "is_this": one.handle == this,
+        }
+        for one in jam.session_list(session["user"])
+        if one.data is not None
+    ]
+    return page("devices", session, status, devices=devices, problem=problem)
+
+
+# --- What is posted -----------------------------------------------------------------------------
+
+Handler = Callable[[Request, FormData, Session], Response]
+
+
+def posted(handler: Handler, *, by_visitors: bool = False) -> Callable[..., Awaitable[Response]]:
+    """Call a handler with the form and the session, if the form carries that session's token."""
+
+    async def endpoint(request: Request) -> Response:
+        async with request.form() as form:
+            return await run_in_threadpool(checked, request, form)
+
+    def checked(request: Request, form: FormData) -> Response:
+        session = session_of(request)
+        if session is None or not (by_visitors or "user" in session):
+            return redirect("/login")
+        if not hmac.compare_digest(text_in(form, "csrf").encode(), session["csrf"].encode()):
+            return PlainTextResponse("This form is not ours, or is too old.", 403)
+        return handler(request, form, session)
+
+    return endpoint
+
+
+def text_in(form: FormData, name: str) -> str:
+    value = form.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def try_login(request: Request, form: FormData, _: Session) -> Response:
+    user = text_in(form, "user")
+    if not knows_password(user, text_in(form, "password")):
+        return show_login(request, "This name and this password do not belong together.", 401)
+    return log_in(request, user)
+
+
+def log_out(request: Request, _: FormData, __: Session) -> Response:
+    jam.session_delete(session_id_of(request))
+    return without_cookie(redirect("/login"))
+
+
+def add_note(_: Request, form: FormData, session: Session) -> Response:
+    with closing(database()) as db, db:
+        values = (session["user"], text_in(form, "text")[:500])
+        db.execute("INSERT INTO notes VALUES (?, ?)", values)
+    return redirect("/")
+
+
+def log_out_device(_: Request, form: FormData, session: Session) -> Response:
+    jam.session_revoke(session["user"], text_in(form, "handle"))
+    return redirect("/devices")
+
+
+def log_out_others(request: Request, _: FormData, __: Session) -> Response:
+    jam.session_clear_others(session_id_of(request))
+    return redirect("/devices")
+
+
+def log_out_everywhere(_: Request, __: FormData, session: Session) -> Response:
+    jam.session_clear(session["user"])
+    return without_cookie(redirect("/login"))
+
+
+def change_password(request: Request, form: FormData, session: Session) -> Response:
+    if not knows_password(session["user"], text_in(form, "old")):
+        return show_devices(request, "That is not your old password.", 403)
+    set_password(session["user"], text_in(form, "new"))
+    # Whoever knew the old password may know the id of any of the sessions, this one's too.
+    session_id = jam.session_rework(session_id_of(request))
+    jam.session_clear_others(session_id)
+    return with_cookie(redirect("/devices"), session_id)
+
+
+# --- The application ----------------------------------------------------------------------------
+
+
+def show_outage(_: Request, error: Exception) -> Response:
+    # The cookie stays as it is: an outage is not a logout.
+    print(f"sessions: {error}", file=sys.stderr)
+    response = page("unavailable", status=503)
+    response.headers["Retry-After"] = "5"
+    return response
+
+
+def show_login_instead(_: Request, __: Exception) -> Response:
+    return redirect("/login")
+
+
+class SafeHeaders:
+    """Nothing is kept by browser or proxy, nothing is loaded from elsewhere, nothing frames us."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *HEADERS]
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
+
+
+HEADERS = [
+    (b"cache-control", b"no-store"),
+    (b"referrer-policy", b"same-origin"),
+    (b"x-content-type-options", b"nosniff"),
+    (
+        b"content-security-policy",
+        b"default-src 'none'; style-src 'self'; img-src data:; form-action 'self'; "
+        b"base-uri 'none'; frame-ancestors 'none'",
+    ),
+]
+
+
+@asynccontextmanager
+async def lifespan(_: Starlette) -> AsyncIterator[None]:
+    make_database()
+    yield
+    jam.close()
+
+
+app = Starlette(
+    routes=[
+        Route("/", show_notes),
+        Route("/style.css", style),
+        Route("/login", show_login),
+        Route("/login", posted(try_login, by_visitors=True), methods=["POST"]),
+        Route("/logout", posted(log_out), methods=["POST"]),
+        Route("/notes", posted(add_note), methods=["POST"]),
+        Route("/devices", show_devices),
+        Route("/devices/revoke", posted(log_out_device), methods=["POST"]),
+        Route("/devices/others", posted(log_out_others), methods=["POST"]),
+        Route("/devices/all", posted(log_out_everywhere), methods=["POST"]),
+        Route("/password", posted(change_password), methods=["POST"]),
+    ],
+    middleware=[Middleware(SafeHeaders)],
+    exception_handlers={
+        JamStoreUnavailable: show_outage,
+        JamSessionNotFound: show_login_instead,
+    },
+    lifespan=lifespan,
+)
