@@ -8,7 +8,7 @@ from jam_json import JSONSessions
 from jam_redis import RedisSessions
 from jam_sqlalchemy import SQLAlchemySessions
 
-from jam_core import BaseSession, exceptions
+from jam_core import BaseSession, JamError, exceptions
 from jam_core.options import Option, options_of
 from jam_core.session import aliases_of
 
@@ -30,16 +30,35 @@ def table_rows(page: Path, first_cell: str) -> dict[str, list[str]]:
     return rows
 
 
+ERRORS = [
+    found
+    for found in vars(exceptions).values()
+    if isinstance(found, type) and issubclass(found, JamError)
+]
+ERRORS_PAGE = ROOT / "docs" / "errors.md"
+
+
+def anchors_of(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub and MkDocs make them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 def test_every_error_has_its_row_and_no_other() -> None:
-    documented = table_rows(ROOT / "docs" / "errors.md", "error_code")
-    classes = [
-        found
-        for found in vars(exceptions).values()
-        if isinstance(found, type) and issubclass(found, exceptions.JamError)
-    ]
+    documented = table_rows(ERRORS_PAGE, "error_code")
     assert {code: cells[1] for code, cells in documented.items()} == {
-        found.error_code: f"`{found.__name__}`" for found in classes
+        error.error_code: f"`{error.__name__}`" for error in ERRORS
     }
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_every_error_leads_to_its_entry(error: type[JamError]) -> None:
+    (note,) = error("what was wrong").__notes__
+    page, _, anchor = note.removeprefix("What to do: ").partition("#")
+    assert Path(page).samefile(ERRORS_PAGE)
+    assert anchor in anchors_of(ERRORS_PAGE)
+    entry = ERRORS_PAGE.read_text().partition(f"\n## {error.error_code}\n\n`{error.__name__}`")[2]
+    assert entry
 
 
 OPTIONS_OF_EVERY_STORE = options_of(BaseSession)  # type: ignore[type-abstract]
@@ -79,9 +98,70 @@ def test_every_alias_is_documented() -> None:
         assert f"`{alias}`" in rows[option][0]
 
 
+STORES: dict[str, type[BaseSession]] = {
+    "json": JSONSessions,
+    "redis": RedisSessions,
+    "sqlalchemy": SQLAlchemySessions,
+}
+
+
+def test_the_table_of_what_stores_can_do_says_what_they_can(tmp_path: Path) -> None:
+    documented = table_rows(ROOT / "docs" / "choosing-a-store.md", "the store")
+    opened: dict[str, BaseSession] = {
+        "json": JSONSessions(tmp_path / "sessions.json"),
+        "redis": RedisSessions("redis://127.0.0.1:1"),
+        "sqlalchemy": SQLAlchemySessions(f"sqlite:///{tmp_path}/sessions.db"),
+    }
+    for name, store in opened.items():
+        with store:
+            words = set(re.findall(r"`(\w+)`", "".join(documented[name][1:])))
+            assert words == store.capabilities
+    assert documented.keys() == opened.keys()
+
+
+def test_the_time_limits_are_those_of_the_stores() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text()
+    limits = re.findall(r"^\| (\w+) \| .* \| ([\d.]+) s \| `(\w+)` \|$", page, re.MULTILINE)
+    documented = {(store.lower(), option): float(seconds) for store, seconds, option in limits}
+    for store, kind in STORES.items():
+        for name, option in own_options_of(kind).items():
+            if name.endswith("timeout") and option.default is not None:
+                assert documented[store, name] == option.default
+
+
+HEADINGS = ["Set-up", "Example", "Options", "How expiry works", "What is stored", "Outages"]
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_the_pages_of_the_stores_have_the_same_headings(store: str) -> None:
+    page = (ROOT / "docs" / "stores" / f"{store}.md").read_text()
+    headings = re.findall(r"^## (.*)$", page, re.MULTILINE)
+    assert [heading for heading in headings if heading in HEADINGS] == HEADINGS
+
+
+def test_what_is_said_to_show_a_promise_is_a_test() -> None:
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs" / "security.md").read_text()))
+    tests = [
+        *(ROOT / "tests").rglob("*.py"),
+        *ROOT.glob("plugins/*/tests/*.py"),
+        *(ROOT / "jam_core" / "testing").glob("*.py"),
+    ]
+    there = {name for file in tests for name in re.findall(r"def (test_\w+)", file.read_text())}
+    assert named - there == set()
+
+
 def test_links_lead_somewhere() -> None:
-    pages = [ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("plugins/*/README.md")]
+    pages = [
+        *ROOT.glob("*.md"),
+        *ROOT.glob("docs/**/*.md"),
+        *ROOT.glob("plugins/*/README.md"),
+        *ROOT.glob("examples/*/README.md"),
+    ]
     for page in pages:
-        for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
-            if not target.startswith("http"):
-                assert (page.parent / target).exists(), f"{page.name} links to {target}"
+        for target, anchor in re.findall(r"\]\(([^)#]*)#?([^)]*)\)", page.read_text()):
+            if target.startswith(("http", "reference/")):  # the reference is made with the site
+                continue
+            file = page.parent / target if target else page
+            assert file.exists(), f"{page.name} links to {target}"
+            if anchor:
+                assert anchor in anchors_of(file), f"{page.name} links to {target}#{anchor}"
