@@ -1,6 +1,7 @@
 """The manual says what the code says."""
 
 import re
+from inspect import formatannotation, signature
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from jam_sqlalchemy import SQLAlchemySessions
 
 from jam_core import BaseSession, JamError, exceptions
 from jam_core.options import Option, options_of
-from jam_core.session import aliases_of
+from jam_core.session import OPERATIONS, aliases_of
 
 ROOT = Path(__file__).parents[1]
 
@@ -96,6 +97,16 @@ def test_every_alias_is_documented() -> None:
     rows = table_rows(ROOT / "docs" / "configuration.md", "option")
     for alias, option in aliases_of(BaseSession).items():
         assert f"`{alias}`" in rows[option][0]
+
+
+def test_every_hook_has_its_row_with_its_signature() -> None:
+    documented = table_rows(ROOT / "docs" / "wrapping-plugins.md", "operation")
+    assert tuple(documented) == OPERATIONS
+    for operation, (_, parameters, returns) in documented.items():
+        hook = signature(getattr(BaseSession, operation))
+        assert ["self", *re.findall(r"`(\w+)`", parameters)] == list(hook.parameters), operation
+        annotation = re.sub(r"[\w.]+\.", "", formatannotation(hook.return_annotation))
+        assert " | ".join(re.findall(r"`([^`]+)`", returns)) == annotation, operation
 
 
 STORES: dict[str, type[BaseSession]] = {
