@@ -31,8 +31,8 @@ _KEY_LENGTH = 44  # 32 bytes in base64
 _MARK_LENGTH = 8
 _HANDLE_LENGTH = 16
 _HANDLE = re.compile(f"[0-9a-f]{{{_HANDLE_LENGTH}}}")
-# url-safe base64 whose last digit says nothing beyond the last byte (RFC 4648, 3.5 and 5).
-_CANONICAL = re.compile(r"[\w-]*(?:[AEIMQUYcgkosw048]=|[AQgw]==)?", re.ASCII)
+# J$_ and url-safe base64 whose last digit says nothing beyond the last byte (RFC 4648, 3.5 and 5).
+_CANONICAL = re.compile(r"J\$_[\w-]*(?:[AEIMQUYcgkosw048]=|[AQgw]==)?", re.ASCII)
 _MINT_ATTEMPTS = 100
 _DEEPEST = 256
 _LONGEST_PATH = 32
@@ -114,14 +114,16 @@ class SessionCodec:
         self._id_factory = id_factory
         self._serializer = serializer
         _try_serializer(serializer)
-        self._cipher: MultiFernet | None = None
+        self._cipher: Fernet | MultiFernet | None = None
         self._fernets: list[Fernet] = []
         self.key_marks: tuple[str, ...] = ()
         if keys is not None:
             from cryptography import fernet
 
             self._fernets = _fernets(keys)
-            self._cipher = fernet.MultiFernet(self._fernets)
+            # One key needs no ring, which takes its time.
+            only_one = len(self._fernets) == 1
+            self._cipher = self._fernets[0] if only_one else fernet.MultiFernet(self._fernets)
             self._invalid_token = fernet.InvalidToken
             self.key_marks = tuple(_mark_of(key) for key in keys)
 
@@ -163,9 +165,9 @@ class SessionCodec:
         """Return the id as it was minted, or None if it is no string, or forged."""
         if not isinstance(session_id, str):
             return None
-        if self._cipher is not None and not _is_canonical(session_id[len(_SEAL) :]):
-            return None
-        return self._unseal(session_id)
+        if self._cipher is None:
+            return session_id
+        return self._decrypt(self._cipher, session_id) if _is_canonical(session_id) else None
 
     def lookup_hash(self, session_id: object) -> str | None:
         """Return `hash_id` of an id somebody presents, or None if it is no string, or forged."""
@@ -247,8 +249,11 @@ class SessionCodec:
             return text
         if not text.startswith(_SEAL) or not text.isascii():
             return None
+        return self._decrypt(self._cipher, text)
+
+    def _decrypt(self, cipher: "Fernet | MultiFernet", sealed: str) -> str | None:
         try:
-            return self._cipher.decrypt(text[len(_SEAL) :]).decode("utf-8", "surrogatepass")
+            return cipher.decrypt(sealed[len(_SEAL) :]).decode("utf-8", "surrogatepass")
         except self._invalid_token:
             return None
 
@@ -327,9 +332,9 @@ def _mark_of(key: bytes) -> str:
     return hashlib.sha256(b"jam key mark " + key).hexdigest()[:_MARK_LENGTH]
 
 
-def _is_canonical(token: str) -> bool:
-    """Tell whether a token is spelled as it was issued: base64 has many spellings of one."""
-    return len(token) % 4 == 0 and _CANONICAL.fullmatch(token) is not None
+def _is_canonical(sealed: str) -> bool:
+    """Tell whether an id is spelled as it was issued: base64 has many spellings of one."""
+    return (len(sealed) - len(_SEAL)) % 4 == 0 and _CANONICAL.fullmatch(sealed) is not None
 
 
 def _unwritable(
