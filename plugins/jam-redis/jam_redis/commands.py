@@ -31,6 +31,7 @@ from jam_redis.scripts import (
     Argument,
     Script,
     pack,
+    pack_command,
 )
 
 _SUFFIX = b":expires"
@@ -75,8 +76,8 @@ class Command(NamedTuple):
         script: The script.
         key: One of its keys: all are in one slot of a cluster.
         arguments: What follows the script in the command.
-        plain: Commands that do the same without the script, as they go over the wire, sent in one
-            go to a server that has all the keys; empty: there are none.
+        plain: Commands that do as much without the script, as they go over the wire, sent in one
+            go to a server that has all the keys; their answers are a list. Empty: there are none.
     """
 
     script: Script
@@ -89,8 +90,12 @@ class Command(NamedTuple):
         head = ("EVALSHA", self.script.sha) if known else ("EVAL", self.script.text)
         return (*head, *self.arguments)
 
+    def by_script(self) -> "Command":
+        """Return the command without its plain commands."""
+        return self._replace(plain=())
+
     def packed(self, *, known: bool) -> bytes:
-        """Return the same as it goes over the wire; redis-py takes several times as long."""
+        """Return `words` as they go over the wire; redis-py takes several times as long."""
         head = self.script.packed_sha if known else self.script.packed_text
         return b"*%d\r\n%b%b" % (2 + len(self.arguments), head, pack(self.arguments))
 
@@ -104,8 +109,8 @@ class Commands:
         max_age: Seconds from create until a session ends, or None.
 
     Attributes:
-        server_expires_fields: What the last server asked said of itself: a hint for the scripts,
-            which ask anew.
+        server_expires_fields: What the last server asked said of itself: a hint, by which a
+            faster way is tried first; none gives a wrong answer where it is wrong.
     """
 
     def __init__(self, session_path: str, ttl: int | None, max_age: int | None) -> None:
@@ -137,9 +142,32 @@ class Commands:
         return self._command(CREATE, keys, session_id, encode(data), self._max_age)
 
     def get(self, keys: Keys, session_id: str) -> Command:
-        """Read a session: its data, or nothing."""
-        arguments = (2, keys.sessions, keys.ends, encode(session_id))
-        return Command(GET, keys.sessions, arguments)
+        """Read a session; `parse_get` reads the answer.
+
+        Where the server expires fields, by plain commands in one go: nobody puts an end into the
+        sorted set there, so that if there is none, the field alone says whether the session lives.
+        """
+        field = encode(session_id)
+        plain: tuple[bytes, ...] = ()
+        if self.server_expires_fields:
+            plain = (
+                pack_command(b"ZSCORE", keys.ends, field),
+                pack_command(b"HGET", keys.sessions, field),
+            )
+        return Command(GET, keys.sessions, (2, keys.sessions, keys.ends, field), plain)
+
+    def parse_get(self, answer: Any) -> tuple[bytes | None, bool]:
+        """Return a session's data, and whether only the script can tell if the session has ended.
+
+        That is so where an older server kept the end, or has taken over: the hint is dropped.
+        """
+        if not isinstance(answer, list):
+            return answer, False
+        ends_at, data = answer
+        if ends_at is None or data is None:
+            return data, False
+        self.server_expires_fields = False
+        return None, True
 
     def update(self, keys: Keys, session_id: str, data: str) -> Command:
         """Replace a session's data."""
@@ -169,9 +197,9 @@ class Commands:
         field = encode(session_id)
         return command._replace(
             plain=(
-                b"*3\r\n" + pack((b"HDEL", keys.sessions, field)),
-                b"*3\r\n" + pack((b"ZREM", keys.ends, field)),
-                b"*3\r\n" + pack((b"HDEL", keys.deadlines, field)),
+                pack_command(b"HDEL", keys.sessions, field),
+                pack_command(b"ZREM", keys.ends, field),
+                pack_command(b"HDEL", keys.deadlines, field),
             )
         )
 

@@ -70,8 +70,12 @@ def fault_of(error: BaseException | None) -> str:
 
 def was_refused(error: Exception) -> bool:
     """Tell whether the server was found to be the wrong one before anything was done."""
-    # redis-py hides a demoted master's answer behind a broken connection.
-    return fault_of(error) == "READONLY" or isinstance(error.__context__, errors.ReadOnlyError)
+    if fault_of(error) == "READONLY":
+        return True
+    # With Sentinel, redis-py hides a demoted master's answer behind a broken connection. Its words
+    # count, too: whatever the caller is handling just now is a context as well.
+    hidden = isinstance(error.__context__, errors.ReadOnlyError)
+    return hidden and "previous master" in str(error)
 
 
 def was_cut_off(error: Exception) -> bool:

@@ -89,7 +89,9 @@ end
 
 -- Remove what has expired and the server has not removed itself; a bounded number at a time.
 local function tidy(most)
-  if by_field and redis.call('EXISTS', ends) == 0 then return 0 end
+  if by_field and redis.call('EXISTS', ends) == 0 and redis.call('PTTL', sessions) < 0 then
+    return 0
+  end
   local expired = redis.call('ZRANGEBYSCORE', ends, '-inf', moment(now), 'LIMIT', 0, most)
   if #expired > 0 then remove(expired) end
   if by_field then take_over(most - #expired) end
@@ -150,10 +152,12 @@ end
 _PRELUDE = _CHANGE + "tidy(32)\n"
 
 # What most sessions need, before the rest of the script: the server expires fields, there is no
-# deadline, and no older server has left its ends. If the server turns out not to expire fields,
-# `brief_restart` fails, and the rest finds everything as if this had not been.
+# deadline, and no older server has left its ends, nor an end of the whole hash. If the server turns
+# out not to expire fields, `brief_restart` fails, and the rest finds everything as if this had not
+# been.
 _BRIEF = """\
-local brief = ARGV[1] == 'fields' and ARGV[2] ~= '' and redis.call('EXISTS', KEYS[2], KEYS[3]) == 0
+local brief = ARGV[1] == 'fields' and ARGV[2] ~= ''
+  and redis.call('EXISTS', KEYS[2], KEYS[3]) == 0 and redis.call('PTTL', KEYS[1]) < 0
 local function brief_restart(session)
   -- The server keeps a field until after the millisecond it is given.
   local set = redis.pcall('HPEXPIRE', KEYS[1], ARGV[2] - 1, 'FIELDS', 1, session)
@@ -169,6 +173,11 @@ def pack(arguments: tuple[Argument, ...]) -> bytes:
         raw = argument if isinstance(argument, bytes) else b"%d" % argument
         packed.append(b"$%d\r\n%b\r\n" % (len(raw), raw))
     return b"".join(packed)
+
+
+def pack_command(*words: bytes) -> bytes:
+    """Return a command as it goes over the wire."""
+    return b"*%d\r\n%b" % (len(words), pack(words))
 
 
 class Script:

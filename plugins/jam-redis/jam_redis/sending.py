@@ -46,8 +46,9 @@ class Sender:
         try:
             return self._send(command)
         except RedisFailure as error:
-            repeat = partial(self._send, command)
-            return self._persist(repeat, error, repeatable=command.script.repeatable)
+            failed: Exception = error
+        repeat = partial(self._send, command)
+        return self._persist(repeat, failed, repeatable=command.script.repeatable)
 
     def on_each_server(self, command: Callable[[int], tuple[Any, ...]]) -> Iterator[Any]:
         """Yield the answers of every server, each asked until its answer begins with 0.
@@ -99,10 +100,15 @@ class Sender:
         try:
             return attempt()
         except RedisFailure as error:
-            return self._persist(attempt, error, repeatable=True)
+            failed: Exception = error
+        return self._persist(attempt, failed, repeatable=True)
 
     def _persist(self, attempt: Callable[[], Any], failed: Exception, *, repeatable: bool) -> Any:
-        """Return what `attempt` returns, trying it again where that is safe and may help."""
+        """Return what `attempt` returns, trying it again where that is safe and may help.
+
+        Not to be called where `failed` is handled: each later failure would have it as its
+        context, and be taken for as harmless.
+        """
         for pause in _PAUSES:
             refused = was_refused(failed)
             if refused:

@@ -230,8 +230,11 @@ class RedisSessions(BaseSession):
         return keys
 
     def _read(self, keys: Keys, session_id: str) -> str | None:
-        answer = self._sender.call(self._commands.get(keys, session_id))
-        return None if answer is None else parse_text(answer)
+        command = self._commands.get(keys, session_id)
+        data, undecided = self._commands.parse_get(self._sender.call(command))
+        if undecided:
+            data, _ = self._commands.parse_get(self._sender.call(command.by_script()))
+        return None if data is None else parse_text(data)
 
     def _stored(self, keys: Keys, size: int | None = None) -> Iterator[Stored]:
         """Yield the live sessions of a key, read so many at a time; by default all at once."""

@@ -248,6 +248,23 @@ def test_an_end_that_an_older_server_kept_counts_where_fields_expire(
         assert not client.exists(ends), "nothing is left beside"
 
 
+@pytest.mark.parametrize("knows_server", [True, False])
+def test_an_end_of_the_hash_that_an_older_server_set_is_lifted(
+    valkey: RedisServer, path: str, knows_server: bool
+) -> None:
+    """The last session whose end the sorted set kept is gone, and with it the sorted set."""
+    with RedisSessions(valkey.uri, path) as store, valkey.client() as client:
+        if knows_server:
+            store.create("bob", {})
+        client.hset(f"{path}:ann", mapping={"ann:first": "{}", "ann:without end": "{}"})
+        client.zadd(f"{{{path}:ann}}:expires", {"ann:first": server_time(client) + 60_000})
+        client.pexpire(f"{path}:ann", 60_000)
+        store.delete("ann:first")
+        session_id = store.create("ann", {"n": 1})
+        assert client.pttl(f"{path}:ann") == -1, "the new session does not end with the first"
+        assert store.get(session_id) == {"n": 1}
+
+
 def test_after_a_failover_to_a_server_that_can_do_less(
     redis_on: Callable[..., RedisServer], path: str
 ) -> None:

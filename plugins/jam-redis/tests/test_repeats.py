@@ -9,6 +9,7 @@ import pytest
 from jam_redis import RedisSessions
 from redis import Redis
 from redis.backoff import NoBackoff
+from redis.exceptions import ReadOnlyError
 from redis.retry import Retry
 
 from jam_core import JamStoreUnavailable
@@ -17,13 +18,17 @@ from .servers import RedisServer
 
 
 class CuttingProxy:
-    """Passes commands on; when told to, breaks the connection in the place of the next answer."""
+    """Passes commands on; when told to, breaks the connection in the place of the next answer.
+
+    Or, first, answers in the server's place that it is a replica, as a demoted primary does.
+    """
 
     def __init__(self, port: int) -> None:
         self._target = ("127.0.0.1", port)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self.cuts = 0
+        self.refusals = 0
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
@@ -38,6 +43,10 @@ class CuttingProxy:
     def _serve(self, client: socket.socket) -> None:
         with suppress(OSError), client, socket.create_connection(self._target) as server:
             while command := client.recv(1 << 16):
+                if b"EVALSHA" in command and self.refusals:
+                    self.refusals -= 1
+                    client.sendall(b"-READONLY You can't write against a read only replica.\r\n")
+                    continue
                 server.sendall(command)
                 answer = server.recv(1 << 16)
                 if b"EVALSHA" in command and self.cuts:
@@ -92,6 +101,52 @@ def test_create_and_rework_are_not_sent_again(
         proxy.cuts = 1
         with pytest.raises(JamStoreUnavailable, match="cannot be reached"):
             store.rework(session_id)
+        assert client.hlen(f"{path}:ann") == 2
+
+
+def test_what_a_replica_refused_is_sent_again_but_not_what_was_cut_off_then(
+    redis62: RedisServer, path: str, proxy: CuttingProxy, store: RedisSessions
+) -> None:
+    """A failover: the old primary refuses, the new one obeys, and the connection breaks."""
+    session_id = store.rework(store.create("ann", {"n": 1}))
+    store.mutate(session_id, lambda data: data)
+    proxy.refusals = 1
+    store.create("bob", {})
+
+    def increase(data: dict[str, int]) -> dict[str, int]:
+        proxy.refusals = proxy.cuts = 1
+        return {"n": data["n"] + 1}
+
+    with pytest.raises(JamStoreUnavailable, match="cannot be reached"):
+        store.mutate(session_id, increase)
+    assert store.get(session_id) == {"n": 2}, "changed once"
+    operations: list[Callable[[], object]] = [
+        lambda: store.create("ann", {}),
+        lambda: store.rework(session_id),
+    ]
+    with redis62.client() as client:
+        for operation in operations:
+            proxy.refusals = proxy.cuts = 1
+            with pytest.raises(JamStoreUnavailable, match="cannot be reached"):
+                operation()
+            assert client.hlen(f"{path}:ann") == 2, "carried out once"
+
+
+def test_nothing_is_sent_again_because_of_what_the_caller_is_handling(
+    redis62: RedisServer, path: str, proxy: CuttingProxy, store: RedisSessions
+) -> None:
+    store.create("ann", {})
+    with redis62.client() as client:
+
+        def create() -> None:
+            try:
+                client.execute_command("EVAL", "return redis.error_reply('READONLY')", 0)
+            except ReadOnlyError:
+                proxy.cuts = 1
+                store.create("ann", {})
+
+        with pytest.raises(JamStoreUnavailable, match="cannot be reached"):
+            create()
         assert client.hlen(f"{path}:ann") == 2
 
 
