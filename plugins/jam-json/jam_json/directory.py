@@ -48,7 +48,7 @@ _LOCKS = 64
 _LINE = 65  # bytes of a line in a key's list: a hash and a newline
 _LONG_LIST = 64  # lines: a shorter list is not worth looking through
 _NEW_FILE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
-_LIST_FILE = os.O_CREAT | os.O_APPEND | os.O_WRONLY | os.O_CLOEXEC
+_LIST_FILE = os.O_CREAT | os.O_APPEND | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
 _LOOKS = 20
 _ABANDONED_AFTER = 3600.0  # seconds: no write takes as long
 
@@ -101,7 +101,7 @@ class DirectoryLayout:
         Raises:
             JamSessionCorrupt: The file is damaged elsewhere.
         """
-        record = self._skim(id_hash)
+        record = self._unless_ended(self._skim(id_hash))
         return None if record is None else record.data
 
     def of_key(self, session_key: str) -> dict[str, Record | None]:
@@ -177,7 +177,10 @@ class DirectoryLayout:
             return True
 
     def remove(self, id_hash: str) -> None:
-        """Remove a session, damaged or not, if there is one."""
+        """Remove a session, damaged or not, if there is one.
+
+        Also one that has ended: by the clock of another host it may live.
+        """
         try:
             record = self._skim(id_hash)
         except JamSessionCorrupt:
@@ -305,10 +308,10 @@ class DirectoryLayout:
         return load_record(value, path)
 
     def _skim(self, id_hash: str) -> Record | None:
-        """Return a live session's record with its data unread, or None."""
+        """Return a session's record, expired or not, with its data unread; None if none."""
         path = self._session_path(id_hash)
         content = self._read_file(path)
-        return self._unless_ended(skim_record(content, path) if content else None)
+        return skim_record(content, path) if content else None
 
     def _read_file(self, path: str) -> bytes | None:
         if self._closed:
@@ -323,7 +326,7 @@ class DirectoryLayout:
 
     def _key_of(self, id_hash: str) -> str:
         """Return whose live session it is; its file is read anew when the key is locked."""
-        record = self._skim(id_hash)
+        record = self._unless_ended(self._skim(id_hash))
         if record is None:
             raise JamSessionNotFound
         return record.session_key

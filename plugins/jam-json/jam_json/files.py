@@ -1,6 +1,7 @@
 """File actions that both layouts share; every file is readable by its owner only."""
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,7 +13,9 @@ def make_directory(path: Path) -> None:
     """Make a directory and its parents, for the owner only, where they are missing."""
     for directory in (*reversed(path.parents), path):
         if not directory.exists():
-            directory.mkdir(mode=0o700, exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                directory.mkdir(mode=0o700)
+                _give_directory_to_owner(directory)
 
 
 def read_file(path: str | Path) -> bytes | None:
@@ -89,11 +92,23 @@ def give_to_owner(file: int, beside: str) -> None:
     """Let a file that root makes belong to whoever owns the directory it is in.
 
     Else a purge by root would lock the application out of its own sessions.
+
+    Raises:
+        OSError: The owner may have linked a file of root's there, to be given it.
     """
     if os.geteuid() == 0:
         directory = os.stat(os.path.dirname(beside) or ".")  # noqa: PTH116, PTH120  (a hot path)
         if directory.st_uid != 0:
+            if os.fstat(file).st_nlink > 1:
+                raise OSError(errno.EMLINK, "A file has another name elsewhere", beside)
             os.fchown(file, directory.st_uid, directory.st_gid)
+
+
+def _give_directory_to_owner(path: Path) -> None:
+    """Do the same for a directory just made."""
+    above = path.parent.stat()
+    if os.geteuid() == 0 and above.st_uid != 0:
+        os.chown(path, above.st_uid, above.st_gid, follow_symlinks=False)
 
 
 def sync_directory(path: Path) -> None:

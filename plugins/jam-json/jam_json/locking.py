@@ -97,7 +97,11 @@ class FileLock:
     def _open_file(self) -> int:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         file = os.open(self._path, flags, 0o600)
-        give_to_owner(file, beside=str(self._path))
+        try:
+            give_to_owner(file, beside=str(self._path))
+        except OSError:
+            os.close(file)
+            raise
         opened = os.fstat(file)
         self._identity = (opened.st_dev, opened.st_ino)
         return file

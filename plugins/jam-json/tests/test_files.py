@@ -4,6 +4,7 @@ import json
 import os
 import stat
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -213,8 +214,11 @@ def test_processes_that_open_a_fresh_path_at_once_share_it(path: Path) -> None:
         store.close()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
-def test_a_purge_by_root_leaves_the_files_to_the_application(
+only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+
+
+@only_root
+def test_what_root_does_leaves_files_and_directories_to_the_application(
     path: Path, open_store: Opener
 ) -> None:
     here = path.parent / "app" / path.name
@@ -222,10 +226,40 @@ def test_a_purge_by_root_leaves_the_files_to_the_application(
     for found in [here.parent, *here.parent.rglob("*")]:
         os.chown(found, 12345, 12345)
     by_root = open_store(here)
-    by_root.create("ann", {})
+    for n in range(20):
+        by_root.create(f"user{n}", {})
     by_root.purge()
     by_root.close()
-    assert {found.stat().st_uid for found in here.parent.rglob("*") if found.is_file()} == {12345}
+    assert {found.stat().st_uid for found in here.parent.rglob("*")} == {12345}
+
+
+@only_root
+@pytest.mark.parametrize("plant", [Path.symlink_to, Path.hardlink_to])
+def test_root_gives_away_no_file_that_the_application_linked(
+    tmp_path: Path, open_store: Opener, plant: Callable[[Path, Path], None]
+) -> None:
+    here, victim = tmp_path / "app", tmp_path / "victim"
+    victim.write_text("root's")
+    open_store(here).create("ann", {})
+    for found in [here, *here.rglob("*")]:
+        os.chown(found, 12345, 12345)
+    (listing,) = (here / "keys").glob("*/*")
+    listing.unlink()
+    plant(listing, victim)
+    with pytest.raises(JamStoreUnavailable):
+        open_store(here).create("ann", {})
+    assert victim.read_text() == "root's"
+    assert victim.stat().st_uid == 0
+
+
+def test_what_has_ended_by_one_hosts_clock_is_deleted_for_all(
+    path: Path, open_store: Opener
+) -> None:
+    ahead = ManualClock(time.time() + 90)
+    store = open_store(path, ttl=60)
+    session_id = store.create("ann", {})
+    open_store(path, clock=ahead).delete(session_id)
+    assert store.get(session_id) is None
 
 
 def test_what_is_not_ours_in_the_directory_is_left_alone(
