@@ -18,6 +18,9 @@ VARIABLE = re.compile(
     r"|(?P<broken>\$\{)"
 )
 
+# What a setting's name looks like, and a key in base64, which ends in "=", does not.
+_SETTING = r"\s*[a-z_.]{1,40}\s*"
+
 # Of parsers' messages. Not compiled before there is one.
 _TOML_KEY = r"\('.*?',?\)"  # as tomllib writes one: ('jam', 'session')
 _QUOTED_WORDS = r"""(['"])[\w!].*\1"""
@@ -165,7 +168,7 @@ def _toml_fault(path: Path, text: str, fault: str) -> str:
     number = int(place[1]) if place else len(lines)
     line = lines[number - 1] if 0 < number <= len(lines) else ""
     name, equals, value = line.partition("=")
-    setting = f", at {name.strip()}" if equals and re.fullmatch(r"\s*[\w.\"'-]+\s*", name) else ""
+    setting = f", at {name.strip()}" if equals and re.fullmatch(_SETTING, name) else ""
     if equals and value.strip()[:1] in ("'", '"') and value.count(value.strip()[0]) % 2:
         reason = "the text after = has no closing quote"
     else:
@@ -242,20 +245,32 @@ def _fill_in(value: Any, source: str, pointer: str, problems: list[JamConfigurat
         if default is not None and not text:  # as in a shell: set to nothing is not set
             return default
         if text is None:
-            problems.append(_unfilled(source, pointer, name))
+            problems.append(_unfilled(source, pointer, match))
             return ""
         return text
 
     return VARIABLE.sub(replacement, value)
 
 
-def _unfilled(source: str, key: str, name: str | None) -> JamConfigurationError:
+def _unfilled(source: str, key: str, variable: re.Match[str]) -> JamConfigurationError:
+    name = variable["braced"] or variable["bare"]
     if name is None:
         return JamConfigurationError(
             f"{source}: {key} has a '${{' that begins no variable: write ${{NAME}} or "
             "${NAME:-default}, and $$ for a dollar sign."
         )
+    if not variable["braced"] and _may_be_secret(variable):
+        return JamConfigurationError(
+            f"{source}: {key} has a '$' with the name of no environment variable that is set: "
+            "write $$ for a dollar sign, ${NAME} for a variable, and set that."
+        )
     return JamConfigurationError(
         f"{source}: {key} uses the environment variable {name}, which is not set. Set it, give a "
         f"default as in ${{{name}:-default}}, or write $$ for a dollar sign."
     )
+
+
+def _may_be_secret(variable: re.Match[str]) -> bool:
+    """Tell whether what looks like a variable may be a part of a password that has a dollar."""
+    before = variable.string[: variable.start()][-1:]
+    return before.isalnum() or not variable["bare"].isupper()

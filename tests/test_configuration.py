@@ -552,6 +552,21 @@ def test_no_error_about_the_configuration_shows_a_value_of_it(options: dict[str,
     assert not any(SECRET in problem for problem in error.problems)
 
 
+@pytest.mark.parametrize("begin", ["redis://:pa", "$$", ""])
+def test_a_password_with_a_dollar_is_not_taken_for_a_variable_and_shown(begin: str) -> None:
+    message = refused(session(text=f"{begin}$ecretpart@host")).message
+    assert "jam.session.text has a '$'" in message
+    assert "write $$ for a dollar sign" in message
+    assert "ecretpart" not in message
+
+
+def test_a_key_without_quotes_is_not_taken_for_a_setting_and_shown(write: Write) -> None:
+    """A key ends in the sign that stands behind a setting's name."""
+    key = "vjcmCGw4NwLPymy9juKH7hPmmLVOfPv_EctkC6UGTIs"
+    message = refused(write("jam.toml", f"[jam.session]\nkeys = [\n  {key}=,\n]\n")).message
+    assert "jam.toml, line 3: not valid TOML: invalid value." in message
+
+
 def test_no_repr_shows_a_value_of_the_configuration() -> None:
     jam = Jam(session(text=SECRET, session_aes_secret=None))
     assert SECRET not in repr(jam)
