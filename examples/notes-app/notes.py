@@ -16,13 +16,14 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl
 
 from jinja2 import DictLoader, Environment
 from markupsafe import Markup
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import FormData
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
@@ -30,7 +31,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from jam import Jam
-from jam.exceptions import JamSessionNotFound, JamStoreUnavailable
+from jam.exceptions import JamSessionCorrupt, JamSessionNotFound, JamStoreUnavailable
 from jam_core import session_handle
 
 jam = Jam(os.environ.get("JAM_CONFIG", Path(__file__).with_name("config.toml")))
@@ -38,39 +39,72 @@ jam = Jam(os.environ.get("JAM_CONFIG", Path(__file__).with_name("config.toml")))
 # --- Users and notes: what an application has anyway ------------------------------------------
 
 
+class User(NamedTuple):
+    """A user whose password was right.
+
+    Attributes:
+        number: Never changes.
+        name: What the user is called.
+        passwords: How many passwords this user has had: a session of a former one is none.
+    """
+
+    number: int
+    name: str
+    passwords: int
+
+
 def database() -> sqlite3.Connection:
     return sqlite3.connect("notes.db")
 
 
-def set_password(user: str, password: str) -> None:
+def set_password(name: str, password: str) -> int:
+    """Store a user's password; return how many there have been."""
     salt = secrets.token_bytes(16)
     with closing(database()) as db, db:
-        values = (user, salt, hash_password(password, salt))
-        db.execute("INSERT OR REPLACE INTO users VALUES (?, ?, ?)", values)
+        (passwords,) = db.execute(
+            "INSERT INTO users (name, salt, hash, passwords) VALUES (?, ?, ?, 1) "
+            "ON CONFLICT (name) DO UPDATE SET salt = excluded.salt, hash = excluded.hash, "
+            "passwords = passwords + 1 RETURNING passwords",
+            (name, salt, hash_password(password, salt)),
+        ).fetchone()
+        return int(passwords)
 
 
 def hash_password(password: str, salt: bytes) -> bytes:
-    return hashlib.scrypt(password.encode(), salt=salt, n=2**14, r=8, p=1)
+    return hashlib.scrypt(password.encode(), salt=salt, n=2**14, r=8, p=5)
 
 
-def knows_password(user: str, password: str) -> bool:
+def user_with(name: str, password: str) -> User | None:
+    """Return the user, if the password is right."""
+    columns = "salt, hash, number, name, passwords"
     with closing(database()) as db:
-        row = db.execute("SELECT salt, hash FROM users WHERE name = ?", (user,)).fetchone()
+        row = db.execute(f"SELECT {columns} FROM users WHERE name = ?", (name,)).fetchone()  # noqa: S608
     # The same work for an unknown name: the time it takes must not tell who has an account.
-    salt, expected = row or (b"0" * 16, b"")
-    return hmac.compare_digest(hash_password(password, salt), expected)
+    salt, expected, *user = row or (b"0" * 16, b"", 0, "", 0)
+    is_right = hmac.compare_digest(hash_password(password, salt), expected)
+    return User(*user) if is_right else None
 
 
-def notes_of(user: str) -> list[str]:
+def passwords_of(name: str) -> int:
     with closing(database()) as db:
-        rows = db.execute("SELECT text FROM notes WHERE user = ? ORDER BY rowid DESC", (user,))
+        row = db.execute("SELECT passwords FROM users WHERE name = ?", (name,)).fetchone()
+        return row[0] if row else 0
+
+
+def notes_of(name: str) -> list[str]:
+    with closing(database()) as db:
+        rows = db.execute("SELECT text FROM notes WHERE user = ? ORDER BY rowid DESC", (name,))
         return [text for (text,) in rows]
 
 
 def make_database() -> None:
+    Path("notes.db").touch(mode=0o600)
     with closing(database()) as db, db:
         db.execute("CREATE TABLE IF NOT EXISTS notes (user TEXT, text TEXT)")
-        db.execute("CREATE TABLE IF NOT EXISTS users (name TEXT PRIMARY KEY, salt BLOB, hash BLOB)")
+        db.execute(
+            "CREATE TABLE IF NOT EXISTS users "
+            "(number INTEGER PRIMARY KEY, name TEXT UNIQUE, salt BLOB, hash BLOB, passwords INT)"
+        )
         (users,) = db.execute("SELECT count(*) FROM users").fetchone()
     if not users:
         set_password("ann", "strawberry")
@@ -81,49 +115,66 @@ def make_database() -> None:
 
 # The prefix has the browser refuse a cookie of that name which a subdomain, or plain HTTP, sets.
 COOKIE = "__Host-session"
+VISITOR_COOKIE = "__Host-visitor"
 
 Session = dict[str, Any]
 
 
+def cookie_of(request: Request, name: str) -> str:
+    """Return a cookie whose name is this one to the letter.
+
+    Not `request.cookies`: it takes away more around a name than browsers do, so that another name,
+    which a subdomain may set, would be taken for one with the prefix.
+    """
+    for header in request.headers.getlist("cookie"):
+        for cookie in header.split(";"):
+            found, _, value = cookie.strip(" ").partition("=")
+            if found == name:
+                return value.strip('"')
+    return ""
+
+
 def session_id_of(request: Request) -> str:
-    return request.cookies.get(COOKIE, "")
+    return cookie_of(request, COOKIE)
 
 
-def session_of(request: Request) -> Session | None:
-    """Return the session's data, and have its idle time start again."""
+def session_of(request: Request) -> Session:
+    """Return the data of the session, and have its idle time start again."""
     session_id = session_id_of(request)
     data = jam.session_get(session_id)
-    if data is not None:
-        jam.session_touch(session_id)
+    # A log-in that was under way when the password changed, or a session that could not be ended
+    # because the store was down just then: neither may outlive the old password.
+    if data is None or data.get("passwords") != passwords_of(data.get("user", "")):
+        raise JamSessionNotFound
+    jam.session_touch(session_id)
     return data
 
 
-def session_of_user(request: Request) -> Session:
-    """Return the data of a session in which somebody is logged in."""
-    session = session_of(request)
-    if session is None or "user" not in session:
-        raise JamSessionNotFound
-    return session
+def session_key_of(user: User) -> str:
+    """Return whose session it is; ids in Redis begin with it, so it is no name."""
+    return f"user-{user.number}"
 
 
-def log_in(request: Request, user: str) -> Response:
+def log_in(request: Request, user: User) -> Response:
     """Begin a session of the user, under an id that nobody has seen before."""
     session_id = jam.session_create(
-        session_key=user,
+        session_key=session_key_of(user),
         data={
-            "user": user,
+            "user": user.name,
+            "key": session_key_of(user),
+            "passwords": user.passwords,
             "csrf": secrets.token_urlsafe(),
             "device": device_of(request),
             "since": time.time(),
         },
     )
-    # Whoever planted the visitor's cookie knows its id: it must open nothing any more.
+    # Whoever planted the id that this browser came with knows it: it must open nothing any more.
     jam.session_delete(session_id_of(request))
     return with_cookie(redirect("/"), session_id)
 
 
-def with_cookie(response: Response, session_id: str) -> Response:
-    response.set_cookie(COOKIE, session_id, path="/", secure=True, httponly=True, samesite="lax")
+def with_cookie(response: Response, value: str, name: str = COOKIE) -> Response:
+    response.set_cookie(name, value, path="/", secure=True, httponly=True, samesite="lax")
     return response
 
 
@@ -261,23 +312,20 @@ def style(_: Request) -> Response:
 
 
 def show_login(request: Request, problem: str = "", status: int = 200) -> Response:
-    session = session_of(request)
-    if session is not None:
-        return page("login", {"csrf": session["csrf"]}, status, problem=problem)
-    # A visitor has a session, too: it keeps the token that the form needs. Each has a key of its
-    # own, so that nobody can be mixed up with somebody else.
-    data = {"csrf": secrets.token_urlsafe()}
-    session_id = jam.session_create(f"visitor {secrets.token_hex(16)}", data)
-    return with_cookie(page("login", data, status, problem=problem), session_id)
+    # A visitor has no session, or whoever asks often enough would fill the store. The token that
+    # the form needs is in a cookie, which no other site can read or set.
+    token = cookie_of(request, VISITOR_COOKIE) or secrets.token_urlsafe()
+    answer = page("login", {"csrf": token}, status, problem=problem)
+    return with_cookie(answer, token, VISITOR_COOKIE)
 
 
 def show_notes(request: Request) -> Response:
-    session = session_of_user(request)
+    session = session_of(request)
     return page("notes", session, notes=notes_of(session["user"]))
 
 
 def show_devices(request: Request, problem: str = "", status: int = 200) -> Response:
-    session = session_of_user(request)
+    session = session_of(request)
     this = session_handle(session_id_of(request))
     devices = [
         {
@@ -286,7 +334,7 @@ def show_devices(request: Request, problem: str = "", status: int = 200) -> Resp
             "since": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(one.data["since"])),
             "is_this": one.handle == this,
         }
-        for one in jam.session_list(session["user"])
+        for one in jam.session_list(session["key"])
         if one.data is not None
     ]
     return page("devices", session, status, devices=devices, problem=problem)
@@ -294,72 +342,92 @@ def show_devices(request: Request, problem: str = "", status: int = 200) -> Resp
 
 # --- What is posted -----------------------------------------------------------------------------
 
-Handler = Callable[[Request, FormData, Session], Response]
+Form = dict[str, str]
+Handler = Callable[[Request, Form, Session], Response]
+LONGEST_FORM = 10_000  # bytes
+SHORTEST_PASSWORD = 8
 
 
-def posted(handler: Handler, *, by_visitors: bool = False) -> Callable[..., Awaitable[Response]]:
+def posted(handler: Handler) -> Callable[..., Awaitable[Response]]:
     """Call a handler with the form and the session, if the form carries that session's token."""
 
     async def endpoint(request: Request) -> Response:
-        async with request.form() as form:
-            return await run_in_threadpool(checked, request, form)
+        return await run_in_threadpool(checked, request, await form_of(request))
 
-    def checked(request: Request, form: FormData) -> Response:
+    def checked(request: Request, form: Form) -> Response:
         session = session_of(request)
-        if session is None or not (by_visitors or "user" in session):
-            return redirect("/login")
-        if not hmac.compare_digest(text_in(form, "csrf").encode(), session["csrf"].encode()):
-            return PlainTextResponse("This form is not ours, or is too old.", 403)
+        check_token(form, session["csrf"])
         return handler(request, form, session)
 
     return endpoint
 
 
-def text_in(form: FormData, name: str) -> str:
-    value = form.get(name)
-    return value if isinstance(value, str) else ""
+async def form_of(request: Request) -> Form:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > LONGEST_FORM:
+            raise HTTPException(413, "This form is too long.")
+    return dict(parse_qsl(body.decode(errors="replace"), keep_blank_values=True))
 
 
-def try_login(request: Request, form: FormData, _: Session) -> Response:
-    user = text_in(form, "user")
-    if not knows_password(user, text_in(form, "password")):
+def check_token(form: Form, expected: str) -> None:
+    """Refuse a form that another site may have made."""
+    given = form.get("csrf", "")
+    if not expected or not hmac.compare_digest(given.encode(), expected.encode()):
+        raise HTTPException(403, "This form is not ours, or is too old.")
+
+
+async def try_login(request: Request) -> Response:
+    form = await form_of(request)
+    check_token(form, cookie_of(request, VISITOR_COOKIE))
+    return await run_in_threadpool(log_in_with, request, form)
+
+
+def log_in_with(request: Request, form: Form) -> Response:
+    user = user_with(form.get("user", ""), form.get("password", ""))
+    if user is None:
         return show_login(request, "This name and this password do not belong together.", 401)
     return log_in(request, user)
 
 
-def log_out(request: Request, _: FormData, __: Session) -> Response:
+def log_out(request: Request, _: Form, __: Session) -> Response:
     jam.session_delete(session_id_of(request))
     return without_cookie(redirect("/login"))
 
 
-def add_note(_: Request, form: FormData, session: Session) -> Response:
+def add_note(_: Request, form: Form, session: Session) -> Response:
     with closing(database()) as db, db:
-        values = (session["user"], text_in(form, "text")[:500])
+        values = (session["user"], form.get("text", "")[:500])
         db.execute("INSERT INTO notes VALUES (?, ?)", values)
     return redirect("/")
 
 
-def log_out_device(_: Request, form: FormData, session: Session) -> Response:
-    jam.session_revoke(session["user"], text_in(form, "handle"))
+def log_out_device(_: Request, form: Form, session: Session) -> Response:
+    jam.session_revoke(session["key"], form.get("handle", ""))
     return redirect("/devices")
 
 
-def log_out_others(request: Request, _: FormData, __: Session) -> Response:
+def log_out_others(request: Request, _: Form, __: Session) -> Response:
     jam.session_clear_others(session_id_of(request))
     return redirect("/devices")
 
 
-def log_out_everywhere(_: Request, __: FormData, session: Session) -> Response:
-    jam.session_clear(session["user"])
+def log_out_everywhere(_: Request, __: Form, session: Session) -> Response:
+    jam.session_clear(session["key"])
     return without_cookie(redirect("/login"))
 
 
-def change_password(request: Request, form: FormData, session: Session) -> Response:
-    if not knows_password(session["user"], text_in(form, "old")):
+def change_password(request: Request, form: Form, session: Session) -> Response:
+    if user_with(session["user"], form.get("old", "")) is None:
         return show_devices(request, "That is not your old password.", 403)
-    set_password(session["user"], text_in(form, "new"))
-    # Whoever knew the old password may know the id of any of the sessions, this one's too.
+    if len(form.get("new", "")) < SHORTEST_PASSWORD:
+        return show_devices(request, f"It needs {SHORTEST_PASSWORD} characters at least.", 422)
+    # From here on every session is one of a former password, whatever fails below. This one gets
+    # a new id first: whoever knew the password may know the id as well.
+    passwords = set_password(session["user"], form["new"])
     session_id = jam.session_rework(session_id_of(request))
+    jam.session_mutate(session_id, lambda data: {**data, "passwords": passwords})
     jam.session_clear_others(session_id)
     return with_cookie(redirect("/devices"), session_id)
 
@@ -376,7 +444,7 @@ def show_outage(_: Request, error: Exception) -> Response:
 
 
 def show_login_instead(_: Request, __: Exception) -> Response:
-    return redirect("/login")
+    return without_cookie(redirect("/login"))
 
 
 class SafeHeaders:
@@ -418,7 +486,7 @@ app = Starlette(
         Route("/", show_notes),
         Route("/style.css", style),
         Route("/login", show_login),
-        Route("/login", posted(try_login, by_visitors=True), methods=["POST"]),
+        Route("/login", try_login, methods=["POST"]),
         Route("/logout", posted(log_out), methods=["POST"]),
         Route("/notes", posted(add_note), methods=["POST"]),
         Route("/devices", show_devices),
@@ -431,6 +499,7 @@ app = Starlette(
     exception_handlers={
         JamStoreUnavailable: show_outage,
         JamSessionNotFound: show_login_instead,
+        JamSessionCorrupt: show_login_instead,
     },
     lifespan=lifespan,
 )
