@@ -9,7 +9,7 @@ from jam_json import JSONSessions
 from jam_redis import RedisSessions
 from jam_sqlalchemy import SQLAlchemySessions
 
-from jam_core import BaseSession, JamError, exceptions
+from jam_core import BaseSession, Jam, JamError, exceptions
 from jam_core.options import Option, options_of
 from jam_core.session import OPERATIONS, aliases_of
 
@@ -91,6 +91,12 @@ def test_every_option_has_its_row_with_its_default(page: str, options: dict[str,
             assert shown in ("none", "JAM_SESSION_AES_SECRET")
         elif isinstance(option.default, bool | int | float | str):
             assert shown == str(option.default).lower()
+
+
+def test_every_call_of_an_application_is_explained() -> None:
+    page = (ROOT / "docs" / "using-sessions.md").read_text()
+    calls = {name for name in vars(Jam) if name.startswith("session_")}
+    assert set(re.findall(r"`(session_\w+)", page)) - {"session_key", "session_id"} == calls
 
 
 def test_every_alias_is_documented() -> None:

@@ -254,7 +254,7 @@ class DirectoryLayout:
             lock.close()
 
     def _make_directories(self, lock_timeout: float) -> None:
-        make_directory(self._path)
+        make_directory(self._path, fsync=self._fsync)
         others = [path.name for path in self._path.iterdir() if not _may_be_beside_us(path)]
         if others and not self._mark.exists():  # looked for last: others are made after it
             raise JamConfigurationError(
@@ -271,7 +271,7 @@ class DirectoryLayout:
                     f"{self._mark} is damaged, or of a newer version of jam-json."
                 )
             for name in ("sessions", "keys", "locks", "tmp"):
-                make_directory(self._path / name)
+                make_directory(self._path / name, fsync=self._fsync)
 
     def _check_that_it_is_there(self) -> None:
         """Tell a session that is gone from a directory that is: a volume may be unmounted."""
@@ -369,6 +369,8 @@ class DirectoryLayout:
             write_all(file, f"{id_hash}\n".encode())
             if self._fsync:
                 os.fsync(file)
+                if size == 0:  # it is new
+                    sync_directory(Path(path).parent)
         finally:
             os.close(file)
         lines = size // _LINE
@@ -408,7 +410,7 @@ class DirectoryLayout:
             return make()
         except FileNotFoundError:
             self._check_that_it_is_there()
-            make_directory(Path(path).parent)
+            make_directory(Path(path).parent, fsync=self._fsync)
             return make()
 
     def _remove_session(self, id_hash: str) -> None:

@@ -67,7 +67,7 @@ class DocumentLayout:
         self._fsync = fsync
         self._clock = clock
         self._logger = logger
-        make_directory(path.parent)
+        make_directory(path.parent, fsync=fsync)
         self._writers = FileLock(path.with_name(path.name + ".lock"), lock_timeout)
         # Guards table and journal against this process' other threads, for moments only.
         self._memory = Lock()

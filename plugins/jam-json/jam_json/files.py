@@ -9,13 +9,20 @@ from pathlib import Path
 _CHUNK = 1 << 16  # bytes
 
 
-def make_directory(path: Path) -> None:
-    """Make a directory and its parents, for the owner only, where they are missing."""
+def make_directory(path: Path, *, fsync: bool) -> None:
+    """Make a directory and its parents, for the owner only, where they are missing.
+
+    Args:
+        path: The directory.
+        fsync: Whether it has to survive a power cut.
+    """
     for directory in (*reversed(path.parents), path):
         if not directory.exists():
             with contextlib.suppress(FileExistsError):
                 directory.mkdir(mode=0o700)
                 _give_directory_to_owner(directory)
+                if fsync:
+                    sync_directory(directory.parent)
 
 
 def read_file(path: str | Path) -> bytes | None:

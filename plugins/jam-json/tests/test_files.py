@@ -252,6 +252,30 @@ def test_root_gives_away_no_file_that_the_application_linked(
     assert victim.stat().st_uid == 0
 
 
+def test_with_fsync_every_file_and_every_new_name_is_synced(
+    path: Path, open_store: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: set[int] = set()
+    fsync = os.fsync
+
+    def note(file: int) -> None:
+        fsync(file)
+        synced.add(os.fstat(file).st_ino)
+
+    monkeypatch.setattr(os, "fsync", note)
+    here = path.parent / "new" / path.name
+    store = open_store(here, fsync=True)
+    store.rework(store.create("ann", {}))
+    after_a_cut = [
+        found
+        for found in [path.parent, *path.parent.rglob("*")]
+        if "lock" not in found.name and "locks" not in found.parts and found.name != "tmp"
+    ]
+    for found in after_a_cut:
+        empty = found.is_dir() and not any(found.iterdir())
+        assert empty or found.stat().st_ino in synced, found
+
+
 def test_what_has_ended_by_one_hosts_clock_is_deleted_for_all(
     path: Path, open_store: Opener
 ) -> None:
