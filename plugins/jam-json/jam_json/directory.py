@@ -302,7 +302,7 @@ class DirectoryLayout:
         if not content:
             return None
         try:
-            value = json.loads(content)
+            value = json.loads(content.decode())
         except ValueError:
             value = None
         return load_record(value, path)

@@ -88,7 +88,7 @@ class Journal:
         for line in self._read_complete_lines(self.position):
             where = f"{self._path}, byte {self.position}"
             try:
-                entry = json.loads(line)
+                entry = json.loads(line.decode())
             except ValueError:
                 entry = None
             if not _is_entry(entry):

@@ -88,12 +88,14 @@ def skim_record(content: bytes, where: str) -> Record:
         JamSessionCorrupt: It is no record.
     """
     # The data stands last, so that its text is what is left. The mark cannot stand in a string.
-    head, _, data = content.partition(b', "data": {')
+    # Decoded here: json would guess the encoding first, which takes its time.
     try:
-        if data.endswith(b"}}\n"):
-            record = load_record(json.loads(head + b', "data": ""}'), where)
-            return record._replace(data="{" + data[:-2].decode(), readable=True)
-        value = json.loads(content)
+        text = content.decode()
+        head, _, data = text.partition(', "data": {')
+        if data.endswith("}}\n"):
+            record = load_record(json.loads(head + ', "data": ""}'), where)
+            return record._replace(data="{" + data[:-2], readable=True)
+        value = json.loads(text)
     except ValueError:
         value = None
     return load_record(value, where)
