@@ -56,7 +56,7 @@ COSTS: dict[str, dict[str, Cost]] = {
         "clear": Cost(calls=26, dumps=1),
     },
     "directory": {
-        "create": Cost(calls=48, dumps=2, opens=2),
+        "create": Cost(calls=49, dumps=2, opens=2),  # a new directory is given to its owner
         "get": Cost(calls=21, parses=2, opens=1),
         "update": Cost(calls=54, parses=2, dumps=3, opens=3),
         "touch": Cost(calls=48, parses=2, dumps=2, opens=3),
