@@ -18,8 +18,11 @@ VARIABLE = re.compile(
     r"|(?P<broken>\$\{)"
 )
 
-# What a setting's name looks like, and a key in base64, which ends in "=", does not.
-_SETTING = r"\s*[a-z_.]{1,40}\s*"
+# What a setting's name looks like at the beginning of a line. A key in base64, which ends in "=",
+# does not, and what goes on from the line before is indented.
+_SETTING = r"[a-z_.]{1,40} *"
+# What may stand before a variable in a text; elsewhere a dollar may be a part of a password.
+_BEFORE_VARIABLE = ("", "/", ":", "@", "=", ",", " ")
 
 # Of parsers' messages. Not compiled before there is one.
 _TOML_KEY = r"\('.*?',?\)"  # as tomllib writes one: ('jam', 'session')
@@ -273,4 +276,4 @@ def _unfilled(source: str, key: str, variable: re.Match[str]) -> JamConfiguratio
 def _may_be_secret(variable: re.Match[str]) -> bool:
     """Tell whether what looks like a variable may be a part of a password that has a dollar."""
     before = variable.string[: variable.start()][-1:]
-    return before.isalnum() or not variable["bare"].isupper()
+    return before not in _BEFORE_VARIABLE or not variable["bare"].isupper()

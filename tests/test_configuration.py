@@ -552,12 +552,13 @@ def test_no_error_about_the_configuration_shows_a_value_of_it(options: dict[str,
     assert not any(SECRET in problem for problem in error.problems)
 
 
-@pytest.mark.parametrize("begin", ["redis://:pa", "$$", ""])
+@pytest.mark.parametrize("begin", ["redis://:pa", "redis://:p!", "$$", ""])
 def test_a_password_with_a_dollar_is_not_taken_for_a_variable_and_shown(begin: str) -> None:
-    message = refused(session(text=f"{begin}$ecretpart@host")).message
-    assert "jam.session.text has a '$'" in message
-    assert "write $$ for a dollar sign" in message
-    assert "ecretpart" not in message
+    for part in ("ecretpart", "ECRETPART") if begin else ("ecretpart",):
+        message = refused(session(text=f"{begin}${part}@host")).message
+        assert "jam.session.text has a '$'" in message
+        assert "write $$ for a dollar sign" in message
+        assert part not in message
 
 
 def test_a_key_without_quotes_is_not_taken_for_a_setting_and_shown(write: Write) -> None:

@@ -95,8 +95,12 @@ def test_every_option_has_its_row_with_its_default(page: str, options: dict[str,
 
 def test_every_call_of_an_application_is_explained() -> None:
     page = (ROOT / "docs" / "using-sessions.md").read_text()
-    calls = {name for name in vars(Jam) if name.startswith("session_")}
-    assert set(re.findall(r"`(session_\w+)", page)) - {"session_key", "session_id"} == calls
+    calls = {
+        f"{name}({', '.join(list(signature(method).parameters)[1:])})"
+        for name, method in vars(Jam).items()
+        if name.startswith("session_")
+    }
+    assert set(re.findall(r"`(session_\w+\(.*?\))`", page)) == calls
 
 
 def test_every_alias_is_documented() -> None:

@@ -45,29 +45,39 @@ class User(NamedTuple):
     Attributes:
         number: Never changes.
         name: What the user is called.
-        passwords: How many passwords this user has had: a session of a former one is none.
+        salt: Of the password; no two passwords have the same.
     """
 
     number: int
     name: str
-    passwords: int
+    salt: bytes
+
+    @property
+    def password_mark(self) -> str:
+        """What the sessions of this password have in common."""
+        return self.salt.hex()
 
 
 def database() -> sqlite3.Connection:
     return sqlite3.connect("notes.db")
 
 
-def set_password(name: str, password: str) -> int:
-    """Store a user's password; return how many there have been."""
+def add_user(name: str, password: str) -> None:
     salt = secrets.token_bytes(16)
     with closing(database()) as db, db:
-        (passwords,) = db.execute(
-            "INSERT INTO users (name, salt, hash, passwords) VALUES (?, ?, ?, 1) "
-            "ON CONFLICT (name) DO UPDATE SET salt = excluded.salt, hash = excluded.hash, "
-            "passwords = passwords + 1 RETURNING passwords",
-            (name, salt, hash_password(password, salt)),
-        ).fetchone()
-        return int(passwords)
+        values = (name, salt, hash_password(password, salt))
+        db.execute("INSERT INTO users (name, salt, hash) VALUES (?, ?, ?)", values)
+
+
+def replace_password(user: User, password: str) -> User | None:
+    """Store a new password, unless another one has taken the place of the user's meanwhile."""
+    salt = secrets.token_bytes(16)
+    with closing(database()) as db, db:
+        changed = db.execute(
+            "UPDATE users SET salt = ?, hash = ? WHERE number = ? AND salt = ?",
+            (salt, hash_password(password, salt), user.number, user.salt),
+        )
+        return user._replace(salt=salt) if changed.rowcount else None
 
 
 def hash_password(password: str, salt: bytes) -> bytes:
@@ -76,19 +86,21 @@ def hash_password(password: str, salt: bytes) -> bytes:
 
 def user_with(name: str, password: str) -> User | None:
     """Return the user, if the password is right."""
-    columns = "salt, hash, number, name, passwords"
     with closing(database()) as db:
-        row = db.execute(f"SELECT {columns} FROM users WHERE name = ?", (name,)).fetchone()  # noqa: S608
+        query = "SELECT hash, number, name, salt FROM users WHERE name = ?"
+        row = db.execute(query, (name,)).fetchone()
     # The same work for an unknown name: the time it takes must not tell who has an account.
-    salt, expected, *user = row or (b"0" * 16, b"", 0, "", 0)
-    is_right = hmac.compare_digest(hash_password(password, salt), expected)
-    return User(*user) if is_right else None
+    expected, *user = row or (b"", 0, "", b"0" * 16)
+    found = User(*user)
+    is_right = hmac.compare_digest(hash_password(password, found.salt), expected)
+    return found if is_right else None
 
 
-def passwords_of(name: str) -> int:
+def password_mark_of(number: int) -> str | None:
+    """Return what the sessions of a user's present password have in common."""
     with closing(database()) as db:
-        row = db.execute("SELECT passwords FROM users WHERE name = ?", (name,)).fetchone()
-        return row[0] if row else 0
+        row = db.execute("SELECT salt FROM users WHERE number = ?", (number,)).fetchone()
+        return str(row[0].hex()) if row else None
 
 
 def notes_of(name: str) -> list[str]:
@@ -103,12 +115,12 @@ def make_database() -> None:
         db.execute("CREATE TABLE IF NOT EXISTS notes (user TEXT, text TEXT)")
         db.execute(
             "CREATE TABLE IF NOT EXISTS users "
-            "(number INTEGER PRIMARY KEY, name TEXT UNIQUE, salt BLOB, hash BLOB, passwords INT)"
+            "(number INTEGER PRIMARY KEY, name TEXT UNIQUE, salt BLOB, hash BLOB)"
         )
         (users,) = db.execute("SELECT count(*) FROM users").fetchone()
     if not users:
-        set_password("ann", "strawberry")
-        set_password("bob", "raspberry")
+        add_user("ann", "strawberry")
+        add_user("bob", "raspberry")
 
 
 # --- Sessions -----------------------------------------------------------------------------------
@@ -141,28 +153,32 @@ def session_id_of(request: Request) -> str:
 def session_of(request: Request) -> Session:
     """Return the data of the session, and have its idle time start again."""
     session_id = session_id_of(request)
-    data = jam.session_get(session_id)
+    try:
+        data = jam.session_get(session_id)
+    except JamSessionCorrupt as error:  # to log in again is the way out; it ends the damaged one
+        complain(error)
+        data = None
     # A log-in that was under way when the password changed, or a session that could not be ended
     # because the store was down just then: neither may outlive the old password.
-    if data is None or data.get("passwords") != passwords_of(data.get("user", "")):
+    if data is None or data["password_mark"] != password_mark_of(data["number"]):
         raise JamSessionNotFound
     jam.session_touch(session_id)
     return data
 
 
-def session_key_of(user: User) -> str:
+def session_key_of(number: int) -> str:
     """Return whose session it is; ids in Redis begin with it, so it is no name."""
-    return f"user-{user.number}"
+    return f"user-{number}"
 
 
 def log_in(request: Request, user: User) -> Response:
     """Begin a session of the user, under an id that nobody has seen before."""
     session_id = jam.session_create(
-        session_key=session_key_of(user),
+        session_key=session_key_of(user.number),
         data={
             "user": user.name,
-            "key": session_key_of(user),
-            "passwords": user.passwords,
+            "number": user.number,
+            "password_mark": user.password_mark,
             "csrf": secrets.token_urlsafe(),
             "device": device_of(request),
             "since": time.time(),
@@ -271,7 +287,7 @@ TEMPLATES = {
 {% endblock %}""",
     "unavailable": """{% extends "base" %}
 {% block title %}Back in a moment{% endblock %}
-{% block main %}<p>We cannot look up your session just now. You are still logged in: please try
+{% block main %}<p>We cannot look after sessions just now. Whoever is logged in still is: please try
 again in a few seconds.</p>{% endblock %}""",
 }
 
@@ -334,8 +350,8 @@ def show_devices(request: Request, problem: str = "", status: int = 200) -> Resp
             "since": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(one.data["since"])),
             "is_this": one.handle == this,
         }
-        for one in jam.session_list(session["key"])
-        if one.data is not None
+        for one in jam.session_list(session_key_of(session["number"]))
+        if one.data and one.data["password_mark"] == session["password_mark"]
     ]
     return page("devices", session, status, devices=devices, problem=problem)
 
@@ -404,7 +420,7 @@ def add_note(_: Request, form: Form, session: Session) -> Response:
 
 
 def log_out_device(_: Request, form: Form, session: Session) -> Response:
-    jam.session_revoke(session["key"], form.get("handle", ""))
+    jam.session_revoke(session_key_of(session["number"]), form.get("handle", ""))
     return redirect("/devices")
 
 
@@ -414,37 +430,50 @@ def log_out_others(request: Request, _: Form, __: Session) -> Response:
 
 
 def log_out_everywhere(_: Request, __: Form, session: Session) -> Response:
-    jam.session_clear(session["key"])
+    jam.session_clear(session_key_of(session["number"]))
     return without_cookie(redirect("/login"))
 
 
 def change_password(request: Request, form: Form, session: Session) -> Response:
-    if user_with(session["user"], form.get("old", "")) is None:
+    user = user_with(session["user"], form.get("old", ""))
+    if user is None:
         return show_devices(request, "That is not your old password.", 403)
     if len(form.get("new", "")) < SHORTEST_PASSWORD:
         return show_devices(request, f"It needs {SHORTEST_PASSWORD} characters at least.", 422)
-    # From here on every session is one of a former password, whatever fails below. This one gets
-    # a new id first: whoever knew the password may know the id as well.
-    passwords = set_password(session["user"], form["new"])
-    session_id = jam.session_rework(session_id_of(request))
-    jam.session_mutate(session_id, lambda data: {**data, "passwords": passwords})
-    jam.session_clear_others(session_id)
+    user = replace_password(user, form["new"])
+    if user is None:
+        raise JamSessionNotFound  # another change was faster: this session is one of the past
+    # From here on no session counts, whatever fails. This one gets a new id before it counts
+    # again: whoever knew the old password may know the old id as well.
+    mark = user.password_mark
+    try:
+        session_id = jam.session_rework(session_id_of(request))
+        jam.session_mutate(session_id, lambda data: {**data, "password_mark": mark})
+        jam.session_clear_others(session_id)
+    except (JamSessionNotFound, JamStoreUnavailable) as error:
+        complain(error)
+        return show_login(request, "Your password is changed. Please log in with it.")
     return with_cookie(redirect("/devices"), session_id)
 
 
 # --- The application ----------------------------------------------------------------------------
 
 
+def complain(error: Exception) -> None:
+    print(f"sessions: {error}", file=sys.stderr)
+
+
 def show_outage(_: Request, error: Exception) -> Response:
     # The cookie stays as it is: an outage is not a logout.
-    print(f"sessions: {error}", file=sys.stderr)
+    complain(error)
     response = page("unavailable", status=503)
     response.headers["Retry-After"] = "5"
     return response
 
 
 def show_login_instead(_: Request, __: Exception) -> Response:
-    return without_cookie(redirect("/login"))
+    # The cookie stays: by now it may be the one of a new id, which another tab has just got.
+    return redirect("/login")
 
 
 class SafeHeaders:
@@ -498,8 +527,8 @@ app = Starlette(
     middleware=[Middleware(SafeHeaders)],
     exception_handlers={
         JamStoreUnavailable: show_outage,
+        JamSessionCorrupt: show_outage,
         JamSessionNotFound: show_login_instead,
-        JamSessionCorrupt: show_login_instead,
     },
     lifespan=lifespan,
 )

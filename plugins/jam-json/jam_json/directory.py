@@ -369,8 +369,7 @@ class DirectoryLayout:
             write_all(file, f"{id_hash}\n".encode())
             if self._fsync:
                 os.fsync(file)
-                if size == 0:  # it is new
-                    sync_directory(Path(path).parent)
+                sync_directory(Path(path).parent)  # it may be new
         finally:
             os.close(file)
         lines = size // _LINE

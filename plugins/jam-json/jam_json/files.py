@@ -115,7 +115,12 @@ def _give_directory_to_owner(path: Path) -> None:
     """Do the same for a directory just made."""
     above = path.parent.stat()
     if os.geteuid() == 0 and above.st_uid != 0:
-        os.chown(path, above.st_uid, above.st_gid, follow_symlinks=False)
+        # Opened first: something else may have taken its name meanwhile.
+        directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            os.fchown(directory, above.st_uid, above.st_gid)
+        finally:
+            os.close(directory)
 
 
 def sync_directory(path: Path) -> None:
