@@ -175,9 +175,10 @@ def pack(arguments: tuple[Argument, ...]) -> bytes:
     return b"".join(packed)
 
 
-def pack_command(*words: bytes) -> bytes:
-    """Return a command as it goes over the wire."""
-    return b"*%d\r\n%b" % (len(words), pack(words))
+def pack_command(name: bytes, key: bytes, field: bytes) -> bytes:
+    """Return a command about a field of a key as it goes over the wire."""
+    words = (len(name), name, len(key), key, len(field), field)
+    return b"*3\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n$%d\r\n%b\r\n" % words
 
 
 class Script:
