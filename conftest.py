@@ -1,9 +1,14 @@
-"""Runs the examples in the documentation.
+"""What is run on which backends, and the examples in the documentation.
 
-A block whose first line is a comment with a file's name is written to that file; any other Python
-block is executed, and in `docs` the commands of a console block are. The blocks of a page follow
-each other in a directory of their own. The start page and the tutorial have tests of their own,
-which follow them in an empty environment.
+A test that runs on several backends, a row for each, has the row's name in a mark that the
+`conftest.py` of its plugin gives it. Of those rows only the ones that every newcomer's machine has
+are run, one of each kind; `-m exhaustive` runs the others, `--backend=NAME` those that are named.
+
+Of the documentation, a block whose first line is a comment with a file's name is written to that
+file; any other Python block is executed, and in `docs` the commands of a console block are. The
+blocks of a page follow each other in a directory of their own. The start page and the tutorial have
+tests of their own, which follow them in an empty environment; so have the pages of the frameworks,
+where an `sh` block installs something or starts a server.
 """
 
 import os
@@ -11,16 +16,97 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from sybil import Document, Example, Region, Sybil
 from sybil.evaluators.python import PythonEvaluator
 from sybil.parsers.markdown import CodeBlockParser, SkipParser
 
+pytest_plugins = ["tests.servers"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Offer `--backend` and `--at-length`."""
+    parser.addoption(
+        "--backend",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="of the tests that run on several backends, run the rows of this one; repeatable",
+    )
+    parser.addoption(
+        "--at-length",
+        action="store_true",
+        help="repeat what is random as often as a release wants it: for hours, not minutes",
+    )
+
+
+@pytest.fixture
+def at_length(request: pytest.FixtureRequest) -> bool:
+    """Whether to repeat what is random as often as a release wants it."""
+    return bool(request.config.getoption("--at-length"))
+
+
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
+def pytest_xdist_auto_num_workers() -> int:
+    """Return one worker more than there are cores: a server's clock is often waited for."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return (cores or 1) + 1
+
+
+# Few tests that take long, one after the other. The longest first: a worker that began with one of
+# these files when the others have finished would keep everybody waiting.
+_LONG = [
+    *("interrupts", "migrations", "races", "packaging", "logins", "linearizability", "crashes"),
+    *("documents", "certification", "tutorial", "outages", "notes_app", "operators_night"),
+    *("sentinel", "expiry"),
+]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have pytest-xdist begin with the first files, not with those that have the most tests."""
+    config.option.loadscopereorder = False
+
+
+def _begin_with_what_takes_long(items: list[pytest.Item]) -> None:
+    tests_of = Counter(item.path for item in items)
+    place_of = {f"test_{name}": place for place, name in enumerate(_LONG)}
+
+    def place(item: pytest.Item) -> tuple[int, int]:
+        return place_of.get(item.path.stem, len(_LONG)), -tests_of[item.path]
+
+    items.sort(key=place)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Choose the rows: those that are named, or one of each kind of backend."""
+    rows = {item: mark for item in items if (mark := item.get_closest_marker("backend"))}
+    wanted, known = set(config.getoption("backend")), {mark.args[0] for mark in rows.values()}
+    if rows and not wanted <= known:
+        raise pytest.UsageError(
+            f"no test has a row for --backend={', '.join(sorted(wanted - known))}; "
+            f"there are rows for {', '.join(sorted(known))}"
+        )
+    for item, mark in rows.items():
+        if not wanted and not mark.kwargs["by_default"]:
+            item.add_marker(pytest.mark.exhaustive)
+    if hasattr(config, "workerinput"):  # of pytest-xdist
+        _begin_with_what_takes_long(items)
+    if wanted:
+        unwanted = [item for item, mark in rows.items() if mark.args[0] not in wanted]
+        config.hook.pytest_deselected(items=unwanted)
+        items[:] = [item for item in items if item not in set(unwanted)]
+
+
+# --- documentation ---------------------------------------------------------------------------
+
 _DOCS = Path(__file__).parent / "docs"
-_FILE_NAME = re.compile(r"# ([\w./-]+\.\w+)\n")
+_FILE_NAME = re.compile(r"\{?# ([\w./-]+\.\w+)(?: #\})?\n")
 _run_python = PythonEvaluator()
 
 
@@ -57,7 +143,7 @@ def _run_commands(example: Example) -> str | None:
 
 def _parse(document: Document) -> Iterable[Region]:
     yield from CodeBlockParser(language="python", evaluator=_evaluate_python)(document)
-    for language in ("toml", "yaml"):
+    for language in ("toml", "yaml", "htmldjango"):
         yield from CodeBlockParser(language=language, evaluator=_evaluate_other)(document)
     if _DOCS in Path(document.path).parents:
         yield from SkipParser()(document)
@@ -66,14 +152,22 @@ def _parse(document: Document) -> Iterable[Region]:
 
 def _enter_directory(namespace: dict[str, Any]) -> None:
     namespace["_directory"] = directory = tempfile.TemporaryDirectory()
-    namespace["_former"] = Path.cwd()
+    namespace["_former"] = Path.cwd(), os.environ.copy()
     os.chdir(directory.name)
     sys.path.insert(0, directory.name)
 
 
 def _leave_directory(namespace: dict[str, Any]) -> None:
     sys.path.remove(namespace["_directory"].name)
-    os.chdir(namespace["_former"])
+    here = Path(namespace["_directory"].name)
+    for name, module in list(sys.modules.items()):  # each page may have an `app.py`
+        file = getattr(module, "__file__", None)
+        if file is not None and here in Path(file).parents:
+            del sys.modules[name]
+    former, environment = namespace["_former"]
+    os.chdir(former)
+    os.environ.clear()
+    os.environ.update(environment)
     namespace["_directory"].cleanup()
 
 

@@ -117,11 +117,7 @@ def _load() -> str:
 def _write(figures: Figures, directory: Path) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "report.json").write_text(report.as_json(figures))
-    try:
-        plots = plot.draw(figures, directory)
-    except ModuleNotFoundError as error:
-        plots = []
-        _say(f"no plots: {error.name} is not installed")
+    plots = plot.draw(figures, directory)
     (directory / "report.md").write_text(report.markdown(figures, plots))
     _say(f"written to {directory}: report.md, report.json {' '.join(plots)}")
 

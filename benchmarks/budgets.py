@@ -192,6 +192,18 @@ BUDGETS = (
 )
 
 
+# CPU of a call in an event loop over that of another, so many at once, at most: what
+# asyncio_overhead.py measures.
+ASYNCIO_BUDGETS = (
+    ("jam.aio get", "redis.asyncio HGET", 16, 0.35),
+    ("jam.aio get", "redis.asyncio HGET", 128, 0.25),
+    ("jam.aio get, update", "redis.asyncio HGET, HSET", 16, 0.35),
+    ("jam.aio get, update", "redis.asyncio HGET, HSET", 128, 0.25),
+    ("jam.aio get, asyncpg", "asyncpg fetchval", 16, 0.5),
+    ("jam.aio get, asyncpg", "asyncpg fetchval", 128, 0.3),
+)
+
+
 class Verdict(NamedTuple):
     """A store of ours beside a peer: an operation, the ratio of the medians, and what it means."""
 

@@ -35,7 +35,7 @@ class PinnedServers:
         self.failure = ""
 
     def pin(self) -> None:
-        """Bind what serves our connections now: they may have been made anew."""
+        """Bind what serves our connections now: they may have been made again."""
         if self._core is None or self.failure:
             return
         try:

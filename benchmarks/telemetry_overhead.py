@@ -1,6 +1,6 @@
 """What jam-telemetry adds to a call, in microseconds.
 
-    python benchmarks/telemetry_overhead.py
+    python -m benchmarks.telemetry_overhead
 
 `session_get` on a store that has nothing to do, so that what is left is the price of Jam, of
 wrapping and of OpenTelemetry: the processor's time, so that other processes do not show. The
@@ -10,7 +10,7 @@ variants take turns, block by block; a figure is the median of the blocks. Needs
 import gc
 import statistics
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from typing import Any
 
 from jam_telemetry import Telemetry
@@ -21,41 +21,11 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
-from jam_core import BaseSession, Jam, hookimpl
+from benchmarks.nothing_to_do import Looks, NothingToDo
+from jam_core import Jam
 
 ROUNDS = 200
 CALLS = 1000
-DATA = {"role": "admin"}
-
-
-class NothingToDo(BaseSession):
-    """Answers at once."""
-
-    def create(self, session_key: str, data: dict[str, Any]) -> str:  # noqa: ARG002
-        return "id"
-
-    def get(self, session_id: str) -> dict[str, Any] | None:  # noqa: ARG002
-        return DATA
-
-    def update(self, session_id: str, data: dict[str, Any]) -> None:
-        pass
-
-    def delete(self, session_id: str) -> None:
-        pass
-
-    def clear(self, session_key: str) -> None:
-        pass
-
-    def rework(self, session_id: str) -> str:
-        return session_id
-
-
-class DoesNothing:
-    """The least that a wrapping plugin can cost."""
-
-    @hookimpl(wrapper=True)
-    def get(self) -> Generator[None, Any, Any]:
-        return (yield)
 
 
 EXPORTER = InMemorySpanExporter()
@@ -74,8 +44,8 @@ def points() -> MeterProvider:
 
 
 VARIANTS: dict[str, Callable[[], list[object]]] = {
-    "no plugin": list,
-    "a wrapping plugin that does nothing": lambda: [DoesNothing()],
+    "no wrapper": list,
+    "a wrapper that does nothing": lambda: [Looks()],
     "telemetry, no SDK": lambda: [Telemetry()],
     "telemetry, metrics in memory": lambda: [Telemetry(None, points())],
     "telemetry, metrics, spans sampled out": lambda: [
@@ -101,14 +71,14 @@ def block(jam: Jam) -> float:
 
 def main() -> None:
     opened = {
-        name: Jam({"session": {"session_type": NothingToDo}}, plugins=plugins())
+        name: Jam({"session": {"session_type": NothingToDo}}, wrappers=plugins())
         for name, plugins in VARIANTS.items()
     }
     figures: dict[str, list[float]] = {name: [] for name in opened}
     for _ in range(ROUNDS):
         for name, jam in opened.items():
             figures[name].append(block(jam))
-    base = statistics.median(figures["no plugin"])
+    base = statistics.median(figures["no wrapper"])
     for name, spent in figures.items():
         median = statistics.median(spent)
         print(f"{name:40}{median:8.2f} µs a call  {median - base:+8.2f}")

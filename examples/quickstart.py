@@ -31,20 +31,23 @@ def main() -> None:
         mutated = jam.session_mutate(phone, lambda data: {**data, "cart": ["jam"]})
         show("session_mutate(phone, lambda data: {**data, 'cart': ['jam']})", mutated)
 
-        print("\nA new id after a login: whoever knew the old one has nothing.")
-        renewed = jam.session_rework(old_session_id=phone)
-        show("session_rework(phone)", renewed)
-        show("session_get(phone)", jam.session_get(phone))
-        show("session_get(renewed)", jam.session_get(renewed))
+        print(
+            "\nA visitor logs in: the session becomes Ann's, under a new id; the old one is dead."
+        )
+        visitor = jam.session_create(session_key="visitor 7f3a", data={"cart": ["tea"]})
+        tablet = jam.session_rework(visitor, session_key="ann")
+        show("session_rework(visitor, session_key='ann')", tablet)
+        show("session_get(visitor)", jam.session_get(visitor))
+        show("session_get(tablet)", jam.session_get(tablet))
 
     print("\nsessions.json, once closed, keeps no id, only its SHA-256:\n")
     print(Path("sessions.json").read_text())
 
     with Jam(config=HERE / "config.toml") as jam:
         print("After a restart the sessions are still there; 'log out everywhere' ends them.")
-        show("session_get(renewed)", jam.session_get(renewed))
+        show("session_get(tablet)", jam.session_get(tablet))
         jam.session_clear(session_key="ann")
-        show("session_clear('ann'); session_get(renewed)", jam.session_get(renewed))
+        show("session_clear('ann'); session_get(tablet)", jam.session_get(tablet))
 
 
 if __name__ == "__main__":

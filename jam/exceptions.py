@@ -14,6 +14,7 @@ from jam_core.exceptions import (
     JamSessionInvalidAESKey,
     JamSessionNotFound,
     JamSessionUnsupported,
+    JamStoreMissing,
     JamStoreUnavailable,
 )
 
@@ -31,5 +32,6 @@ __all__ = [
     "JamSessionInvalidAESKey",
     "JamSessionNotFound",
     "JamSessionUnsupported",
+    "JamStoreMissing",
     "JamStoreUnavailable",
 ]

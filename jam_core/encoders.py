@@ -11,7 +11,7 @@ class BaseEncoder(ABC):
     @classmethod
     @abstractmethod
     def dumps(cls, var: dict[str, Any]) -> bytes:
-        """Write `var` as UTF-8 text; raise any exception for what cannot be written."""
+        """Write `var` as UTF-8 text; raise any exception if it cannot be written."""
 
     @classmethod
     @abstractmethod
@@ -19,14 +19,16 @@ class BaseEncoder(ABC):
         """Read what `dumps` wrote; raise any exception for anything else."""
 
 
-# Configured once: json.dumps with any option builds a new encoder at each call.
-_encode = json.JSONEncoder(allow_nan=False).encode
+# Configured once: json.dumps with any option builds a new encoder at each call. Data that contains
+# itself is a RecursionError.
+_encode = json.JSONEncoder(allow_nan=False, check_circular=False).encode
 
 
 class JsonEncoder(BaseEncoder):
     """The standard library's JSON, in the form of `json.dumps`; NaN and infinity are refused.
 
-    As everywhere in JSON, a tuple comes back as a list, and a key that is a number as a string.
+    As always with JSON, a tuple comes back as a list, and a key that is a number as a string; if
+    that makes two keys the same, the codec refuses the data.
     """
 
     @classmethod

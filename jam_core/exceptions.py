@@ -5,6 +5,7 @@
         * JamPluginNotFound
         * JamPluginConflict
         * JamPluginLoadError
+        * JamStoreMissing
     * JamSessionError
         * JamSessionNotFound
         * JamSessionConflict
@@ -22,11 +23,17 @@ a note that leads to the entry in `errors.md`, which says what to do.
 
 import os
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Self
 
-# It comes with the package, for whoever reads a traceback at night. (pathlib would be imported
-# for this alone.)
-_ERRORS_PAGE = os.path.join(os.path.dirname(__file__), "errors.md")  # noqa: PTH118, PTH120
+# It comes with the package, for people who read a traceback at night. It is a URL, because
+# terminals make URLs clickable, but not paths. (pathlib would be imported for this alone.)
+_ERRORS_PAGE = "file:///" + (
+    os.path.join(os.path.dirname(os.path.abspath(__file__)), "errors.md")  # noqa: PTH100, PTH118, PTH120
+    .replace(os.sep, "/")
+    .lstrip("/")
+    .replace("%", "%25")
+    .replace(" ", "%20")
+)
 
 
 class JamError(Exception):
@@ -34,7 +41,7 @@ class JamError(Exception):
 
     Attributes:
         message: What was wrong, where, and what to do.
-        error_code: A stable name of the kind of error.
+        error_code: A stable name for the kind of error.
     """
 
     error_code: ClassVar[str] = "jam.error"
@@ -45,12 +52,18 @@ class JamError(Exception):
         super().__init__(self.message)
         self.add_note(f"What to do: {_ERRORS_PAGE}#{self.error_code.replace('.', '')}")
 
+    def __copy__(self) -> Self:
+        # Not with the constructor: a store's own error may take other arguments.
+        own = type(self).__new__(type(self), *self.args)
+        vars(own).update(vars(self))
+        return own
+
 
 class JamConfigurationError(JamError):
     """The configuration cannot be used as it is.
 
     Attributes:
-        problems: Each thing that is wrong, one text for each.
+        problems: Each thing that is wrong, one message for each.
     """
 
     error_code = "jam.configuration"
@@ -69,28 +82,35 @@ class JamPluginNotFound(JamConfigurationError):
 
 
 class JamPluginConflict(JamConfigurationError):
-    """Two installed distributions provide a plugin of the same name."""
+    """Two installed distributions provide a plugin with the same name."""
 
     error_code = "plugins.conflict"
     default_message = "Two distributions provide the plugin."
 
 
 class JamPluginLoadError(JamConfigurationError):
-    """A plugin is there but cannot be used: it fails to import or breaks the contract."""
+    """An installed plugin cannot be used: it fails to import or breaks the contract."""
 
     error_code = "plugins.load"
     default_message = "The plugin cannot be loaded."
 
 
+class JamStoreMissing(JamConfigurationError):
+    """What the store keeps its sessions in does not exist, and the store must not create it."""
+
+    error_code = "sessions.store_missing"
+    default_message = "What the store keeps its sessions in does not exist."
+
+
 class JamSessionError(JamError):
-    """Something about a session, or about the store that keeps it."""
+    """The root of the errors about sessions and the store that holds them."""
 
     error_code = "sessions.error"
     default_message = "The session operation failed."
 
 
 class JamSessionNotFound(JamSessionError):
-    """The session to be changed does not exist: never did, expired, deleted, or reworked."""
+    """There is no such session: it never existed, expired, was deleted, or got a new id."""
 
     error_code = "sessions.not_found"
     default_message = (
@@ -100,11 +120,11 @@ class JamSessionNotFound(JamSessionError):
 
 
 class JamSessionConflict(JamSessionError):
-    """`mutate` gave up: the session changed under it at every attempt. Nothing was stored."""
+    """Another request changed the session; nothing was stored."""
 
     error_code = "sessions.conflict"
     default_message = (
-        "The session was changed by somebody else at every attempt to mutate it. "
+        "Somebody else changed the session at every attempt to mutate it. "
         "Nothing was stored; try again."
     )
 
@@ -117,21 +137,21 @@ class JamSessionUnsupported(JamSessionError):
 
 
 class JamSessionDataError(JamSessionError):
-    """What was given cannot be stored: data that is no JSON object, or an empty session key."""
+    """An argument is not valid: data that is not JSON, an empty key, an id in bytes."""
 
     error_code = "sessions.data"
     default_message = "The data cannot be stored in a session."
 
 
 class JamSessionCorrupt(JamSessionError):
-    """What is stored cannot be decoded. It was left as it was found."""
+    """A stored session cannot be decoded. It was left as it is."""
 
     error_code = "sessions.corrupt"
     default_message = "A stored session is damaged."
 
 
 class JamStoreUnavailable(JamSessionError):
-    """The store cannot be reached, or refuses to work just now. Nobody is logged out by it."""
+    """The store cannot be reached, or refuses to work. Nobody is logged out."""
 
     error_code = "sessions.store_unavailable"
     default_message = "The session store is unavailable."
@@ -143,7 +163,8 @@ class JamSessionEmptyAESKey(JamSessionError, JamConfigurationError):
     error_code = "sessions.empty_aes_key"
     default_message = (
         "is_session_crypt is on, but there is no key: set session_aes_secret, or the "
-        "environment variable JAM_SESSION_AES_SECRET, to what jam.utils.generate_aes_key() returns."
+        "environment variable JAM_SESSION_AES_SECRET, to a key from `jam keygen` (pip install "
+        "'jam-core[cli]'), or from jam.utils.generate_aes_key()."
     )
 
 

@@ -1,17 +1,21 @@
-"""The logger that a store is given, and what is said to it of the life of sessions."""
+"""The logger that a store gets, and the events in the life of sessions that go to it."""
 
 import hashlib
 import os
 import secrets
 from abc import ABC, abstractmethod
 
-from jam_core.codec import session_handle
+from jam_core.codec import LONGEST_ID, session_handle
+from jam_core.exceptions import JamConfigurationError
 
 LOG_KEY_VARIABLE = "JAM_LOG_KEY"
+_SHORTEST_KEY = 16  # characters
 _NAME_BYTES = 8
 
 CREATED, UPDATED, ROTATED = "created", "updated", "rotated"
 DELETED, CLEARED, REJECTED = "deleted", "cleared", "rejected"
+_BEGAN = "outage began: %s"
+_ENDED = "outage ended: it took %.1f s"
 EVENTS = (CREATED, UPDATED, ROTATED, DELETED, CLEARED, REJECTED)
 
 
@@ -33,9 +37,26 @@ class BaseLogger(ABC):
         log = self.debug if event == UPDATED else self.info
         log("session %s: %s", event, _in_words(facts))
 
+    def outage_began(self, message: str, error_code: str) -> None:  # noqa: ARG002
+        """Log that the store cannot be used; until `outage_ended`, nothing more is said about it.
+
+        Args:
+            message: What the error says: which server, what it said, what to do.
+            error_code: The error's code.
+        """
+        self.error(_BEGAN, message)
+
+    def outage_ended(self, seconds: float) -> None:
+        """Log that the store works again.
+
+        Args:
+            seconds: From the first failure to the last.
+        """
+        self.warning(_ENDED, seconds)
+
     @abstractmethod
     def debug(self, message: str, *args: object) -> None:
-        """Log what is of interest when looking for a fault; `args` fill `%`-placeholders."""
+        """Log something that helps to find a fault; `args` fill `%`-placeholders."""
 
     @abstractmethod
     def info(self, message: str, *args: object) -> None:
@@ -70,6 +91,16 @@ class JamLogger(BaseLogger):
             self._levels[event], "session %s: %s", event, _in_words(facts), extra=extra
         )
 
+    def outage_began(self, message: str, error_code: str) -> None:
+        """Log at level ERROR; the record has `jam_event`, "outage_began", and `jam_error_code`."""
+        extra = {"jam_event": "outage_began", "jam_error_code": error_code}
+        self._logger.error(_BEGAN, message, extra=extra)
+
+    def outage_ended(self, seconds: float) -> None:
+        """Log at level WARNING; the record has `jam_event`, "outage_ended", and `jam_seconds`."""
+        extra = {"jam_event": "outage_ended", "jam_seconds": round(seconds, 1)}
+        self._logger.warning(_ENDED, seconds, extra=extra)
+
     def debug(self, message: str, *args: object) -> None:
         """Log at level DEBUG."""
         self._logger.debug(message, *args)
@@ -91,7 +122,7 @@ class NullLogger(BaseLogger):
     """Logs nothing: what `logger = None` stands for."""
 
     def logs_event(self, event: str) -> bool:  # noqa: ARG002
-        """Tell that it does not."""
+        """Return False."""
         return False
 
     def debug(self, message: str, *args: object) -> None:
@@ -108,19 +139,31 @@ class NullLogger(BaseLogger):
 
 
 class LogNames:
-    """Names sessions and session keys in log records: by a keyed hash, from which nothing follows.
+    """Names sessions and session keys in log records by a keyed hash, which reveals nothing.
 
-    The key is the text in the environment variable JAM_LOG_KEY; processes that share it give a
-    session the same name. Without it, each process makes a random key when it opens a store.
+    The key is the environment variable JAM_LOG_KEY; processes that share it give a session the same
+    name. Without it, each process makes a random key when it opens a store.
+
+    Raises:
+        JamConfigurationError: The key is so short that it could be guessed.
     """
 
     def __init__(self) -> None:
         secret = os.environ.get(LOG_KEY_VARIABLE, "") or secrets.token_hex()
+        if len(secret) < _SHORTEST_KEY:
+            raise JamConfigurationError(
+                f"The environment variable {LOG_KEY_VARIABLE} has fewer than {_SHORTEST_KEY} "
+                "characters: anybody who reads the log could guess it, and find out which session "
+                "belongs to whom. Set it to a random string, such as the output of "
+                "`jam keygen`, or unset it."
+            )
         self._key = hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()
 
     def of_session(self, session_id: object) -> str:
-        """Name a session by its id; what is no text has no name."""
-        return self.of_handle(session_handle(session_id)) if isinstance(session_id, str) else "-"
+        """Name a session by its id; what cannot be an id has no name."""
+        if not isinstance(session_id, str) or len(session_id) > LONGEST_ID:
+            return "-"
+        return self.of_handle(session_handle(session_id))
 
     def of_handle(self, handle: str) -> str:
         """Name a session by its handle: the same name."""

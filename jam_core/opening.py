@@ -1,130 +1,213 @@
-"""From a configuration to a store that is ready and the hooks that lead to it."""
+"""From a configuration to a store that is ready, and the wrappers around it."""
 
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
-from pluggy import HookRelay
-
-from jam_core.config import Configuration, read_configuration
+from jam_core.config import Written, as_written, read_configuration
+from jam_core.discovery import find_store, find_wrapper
 from jam_core.exceptions import JamConfigurationError, JamError, JamPluginLoadError
-from jam_core.options import bind_options, close_match
-from jam_core.plugins import find_store, find_wrapper, hook_relay
-from jam_core.session import BaseSession
+from jam_core.hooks import name_of, not_blocking
+from jam_core.logger import BaseLogger, JamLogger
+from jam_core.options import bind_options, options_of
+from jam_core.problems import Problems
+from jam_core.session import BaseSession, logger_of
+from jam_core.spelling import close_match
 
-_SETTINGS = ("session", "plugins")
+_SETTINGS = ("session", "wrappers", "wrapper")
+_FORMER_WRAPPERS = "plugins"
 
 
-def open_store(
-    config: str | os.PathLike[str] | Mapping[str, Any] | None,
+class ConfiguredStore(NamedTuple):
+    """What a configuration says: found and checked, but not opened.
+
+    Attributes:
+        source: Where it is: the file's path, or words for a dict.
+        pointer: The dotted path of the table in it.
+        session_type: What chooses the store, as it is written; "custom" if custom_module does.
+        store: The store's class; or the ready store that a dict holds.
+        options: What the store is constructed with, under the options' own names.
+        written: The same options as they are written, before they are converted.
+        wrappers: Each makes a wrapper; the outermost first.
+    """
+
+    source: str
+    pointer: str
+    session_type: object
+    store: type[BaseSession] | BaseSession
+    options: Mapping[str, Any]
+    written: Mapping[str, Written]
+    wrappers: Sequence[Callable[[], object]]
+
+    @property
+    def logger(self) -> BaseLogger:
+        """Where the store logs, or would if it could be opened."""
+        if isinstance(self.store, BaseSession):
+            return self.store.logger
+        return logger_of(self.options.get("logger", JamLogger))
+
+    def open(self) -> BaseSession:
+        """Construct the store.
+
+        Raises:
+            JamConfigurationError: The store cannot use its options.
+            JamStoreUnavailable: The store cannot be reached.
+        """
+        if isinstance(self.store, BaseSession):
+            return self.store
+        where = f"{self.source}: {self.pointer and self.pointer + '.'}session"
+        construct = partial(_constructed, kind=self.store, options=self.options, where=where)
+        store: BaseSession = not_blocking(construct, self.store)()
+        return store
+
+
+def configured_store(
+    config: str | os.PathLike[str] | Mapping[str, Any] | ConfiguredStore | None,
     pointer: str,
-    plugins: Sequence[object],
-) -> tuple[BaseSession, HookRelay]:
-    """Open the store that a configuration chooses; parameters and errors are those of `Jam`."""
-    if not isinstance(plugins, list | tuple):
-        raise JamConfigurationError("plugins must be a list of wrapping plugins, or their names.")
-    configuration = read_configuration(config, pointer)
-    problems = [*configuration.problems, *_unknown_settings(configuration)]
-    store, options = _choose_store(configuration, problems)
-    wrappers = [
-        *(find_wrapper(plugin) if isinstance(plugin, str) else plugin for plugin in plugins),
-        *_named_wrappers(configuration, problems),
-    ]
-    if store is None or problems:
-        raise _all_in_one(configuration.source, problems)
-    if isinstance(store, BaseSession):
-        return store, hook_relay(store, wrappers)
-    opened = _build(store, options, configuration)
-    try:
-        return opened, hook_relay(opened, wrappers)
-    except JamError:
-        opened.close()
-        raise
+    wrappers: Sequence[object] = (),
+) -> ConfiguredStore:
+    """Read a configuration, and find and check what it names; open and construct nothing.
+
+    Args:
+        config: The path of a file, or a dict, as `Jam` takes it; or what this returned.
+        pointer: The dotted path of the table in it.
+        wrappers: Wrappers, or their names, around those that the configuration names.
+
+    Raises:
+        JamConfigurationError: It cannot be used; its `problems` list everything wrong with it.
+    """
+    if isinstance(config, ConfiguredStore):
+        return config
+    if not isinstance(wrappers, list | tuple):
+        raise JamConfigurationError("wrappers must be a list of wrappers, or their names.")
+    table, written, problems = read_configuration(config, pointer)
+    _check_settings(table, problems)
+    chosen = _choose_store(table, written, problems)
+    found = _choose_wrappers(table, wrappers, problems)
+    problems.raise_any()
+    return ConfiguredStore(problems.source, problems.key, *chosen, found)
 
 
-def _unknown_settings(configuration: Configuration) -> list[JamConfigurationError]:
-    problems = []
-    for key in configuration.table:
+def _check_settings(table: Mapping[str, Any], problems: Problems) -> None:
+    for key in map(str, table):
         if key == "session_type":
-            table = configuration.key("session")
-            problems.append(configuration.problem(key, f"belongs in the table [{table}]."))
+            problems.at(key).add(f"belongs in the table [{problems.at('session').key}].")
+        elif key == _FORMER_WRAPPERS:
+            problems.at(key).add('is now called wrappers: write wrappers = ["name", ...].')
         elif key not in _SETTINGS:
-            hint = close_match(str(key), _SETTINGS) or f" Known: {', '.join(_SETTINGS)}."
-            problems.append(configuration.problem(str(key), f"is no setting of jam.{hint}"))
-    return problems
+            hint = close_match(key, _SETTINGS) or f" Known: {', '.join(_SETTINGS)}."
+            problems.at(key).add(f"is not a setting of jam.{hint}")
 
 
 def _choose_store(
-    configuration: Configuration, problems: list[JamConfigurationError]
-) -> tuple[type[BaseSession] | BaseSession | None, dict[str, Any]]:
-    """Return the chosen store and its arguments; add what is wrong to `problems`."""
-    session = configuration.table.get("session", {})
+    table: Mapping[str, Any], written: Mapping[str, Any], problems: Problems
+) -> tuple[Any, Any, dict[str, Any], dict[str, Written]]:
+    """Return what chooses the store, the store, and its options, as bound and as written."""
+    at = problems.at("session")
+    session = table.get("session", {})
     if not isinstance(session, Mapping):
-        problems.append(configuration.problem("session", "must be a table."))
-        return None, {}
+        at.add("must be a table.")
+        return None, None, {}, {}
     given = dict(session)
     session_type, custom_module = given.pop("session_type", None), given.pop("custom_module", None)
     if custom_module is not None and session_type != "custom":
-        text = 'is only read with session_type = "custom".'
-        problems.append(configuration.problem("session.custom_module", text))
+        at.at("custom_module").add('is only read with session_type = "custom".')
     try:
         store = find_store(session_type, custom_module)
     except JamConfigurationError as error:
-        problems.append(type(error)(f"{configuration.source}: {error.message}"))
-        problems[-1].__cause__ = error.__cause__
-        return None, {}
+        problems.add_error(error if session_type else _untold_type(error, given))
+        return None, None, {}, {}
     if isinstance(store, BaseSession):
         if given:
-            text = f"cannot be set: session_type is a ready store ({', '.join(given)} given)."
-            problems.append(configuration.problem("session", text))
-        return store, {}
-    options, found = bind_options(
-        store, given, lambda key, text: configuration.problem(f"session.{key}", text)
-    )
-    problems += found
-    return store, options
+            at.add(f"cannot be set: session_type is a ready store ({', '.join(given)} given).")
+        return session_type, store, {}, {}
+    options = bind_options(store, given, at)
+    names = {alias: one.name for one in options_of(store).values() for alias in one.aliases}
+    as_given = {names.get(key, key): as_written(written["session"][key]) for key in given}
+    return session_type, store, options, as_given
 
 
-def _named_wrappers(
-    configuration: Configuration, problems: list[JamConfigurationError]
-) -> list[object]:
-    """Return the wrapping plugins that the configuration names; add what is wrong."""
-    names = configuration.table.get("plugins", [])
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        problems.append(configuration.problem("plugins", "must be a list of names."))
-        return []
-    wrappers = []
-    for name in names:
-        try:
-            wrappers.append(find_wrapper(name))
-        except JamConfigurationError as error:
-            problems.append(type(error)(f"{configuration.source}: {error.message}"))
-            problems[-1].__cause__ = error.__cause__
-    return wrappers
-
-
-def _all_in_one(source: str, problems: list[JamConfigurationError]) -> JamConfigurationError:
-    if len(problems) == 1:
-        return problems[0]
-    texts = [problem.message for problem in problems]
-    listed = "".join("\n  - " + text.removeprefix(f"{source}: ") for text in texts)
-    error = JamConfigurationError(f"{source}: {len(problems)} problems:{listed}", texts)
-    error.__cause__ = next((one.__cause__ for one in problems if one.__cause__), None)
+def _untold_type(
+    error: JamConfigurationError, given: Mapping[object, Any]
+) -> JamConfigurationError:
+    """Add to "session_type is not set" which key may have been meant for it."""
+    for key in map(str, given):
+        if close_match(key.lower().replace("-", "_"), ["session_type"]):
+            return JamConfigurationError(f"{error.message} Write session_type instead of {key!r}.")
     return error
 
 
-def _build(
-    store: type[BaseSession], options: dict[str, Any], configuration: Configuration
-) -> BaseSession:
+def _choose_wrappers(
+    table: Mapping[str, Any], passed: Sequence[object], problems: Problems
+) -> list[Callable[[], object]]:
+    """Return what makes the wrappers that were passed and those that are named."""
+    named = table.get("wrappers", [])
+    if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
+        problems.at("wrappers").add(
+            "must be a list of names; their options belong in tables like "
+            f"[{problems.at('wrapper').at('NAME').key}]."
+        )
+        named = []
+    at = problems.at("wrapper")
+    tables = _table(table, "wrapper", problems)
+    wrappers = []
+    for wrapper in (*passed, *named):
+        if not isinstance(wrapper, str):
+            wrappers.append(_maker(wrapper, {}, problems.source))
+            continue
+        try:
+            found = find_wrapper(wrapper)
+        except JamConfigurationError as error:
+            problems.add_error(error)
+        else:
+            options = _wrapper_options(found, _table(tables, wrapper, at), at.at(wrapper))
+            wrappers.append(_maker(found, options, f"{problems.source}: {wrapper}"))
+    names = [wrapper for wrapper in (*passed, *named) if isinstance(wrapper, str)]
+    for key in map(str, tables):
+        if key not in names:
+            at.at(key).add(
+                f"holds the options of a wrapper that is not used.{close_match(key, names)} Name "
+                f"it in wrappers = [{key!r}], or remove the table."
+            )
+    return wrappers
+
+
+def _table(table: Mapping[str, Any], key: str, problems: Problems) -> Mapping[str, Any]:
+    """Return the table at a key of another table; an empty one if there is none."""
+    found = table.get(key, {})
+    if isinstance(found, Mapping):
+        return found
+    problems.at(key).add("must be a table.")
+    return {}
+
+
+def _wrapper_options(
+    wrapper: object, given: Mapping[str, Any], problems: Problems
+) -> dict[str, Any]:
+    if isinstance(wrapper, type):
+        return bind_options(wrapper, given, problems)
+    if given:
+        problems.add(f"cannot be set: {name_of(wrapper)} is not a class, and takes no options.")
+    return {}
+
+
+def _maker(wrapper: object, options: Mapping[str, Any], where: str) -> Callable[[], object]:
+    """Return what makes a wrapper; one that is not a class is used as it is."""
+    if isinstance(wrapper, type):
+        return lambda: _constructed(wrapper, options, where)
+    return lambda: wrapper
+
+
+def _constructed(kind: type, options: Mapping[str, Any], where: str) -> Any:
     try:
-        return store(**options)
+        return kind(**options)
     except JamConfigurationError as error:
-        where = f"{configuration.source}: {configuration.key('session')}"
         raise type(error)(f"{where}: {error.message}") from error.__cause__
-    except JamError:
+    except (JamError, MemoryError):
         raise
     except Exception as error:
         raise JamPluginLoadError(
-            f"{configuration.source}: the store {store.__module__}.{store.__qualname__} failed to "
-            f"start: {type(error).__name__}, the cause of this error."
+            f"{where}: {name_of(kind)} failed to start: {type(error).__name__}, the cause of this "
+            "error."
         ) from error

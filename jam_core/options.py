@@ -1,53 +1,65 @@
-"""Binding configuration keys to a store's constructor: its annotations are the schema."""
+"""Binding configuration keys to a plugin's constructor: its annotations are the schema."""
 
 import inspect
+import math
 import os
 import re
 import types
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
-from jam_core.exceptions import JamConfigurationError, JamPluginLoadError
+from jam_core.config import is_quoted
+from jam_core.exceptions import JamPluginLoadError
+from jam_core.importing import import_object
+from jam_core.problems import Problems
 from jam_core.session import BaseSession, aliases_of
+from jam_core.spelling import close_match
 
 _TRUE = ("true", "yes", "on", "1")
 _FALSE = ("false", "no", "off", "0")
 _NONE = ("none", "null")
-# Anything else is not imported, and not repeated in a message: it may be a secret.
+# Anything else is neither imported nor repeated in a message: it may be a secret.
 _IMPORT_PATH = re.compile(r"(?=.*[.:])[\w.]*(:[\w.]*)?")
 _MISSING = inspect.Parameter.empty
 
 
 class Option(NamedTuple):
-    """One option of a store.
+    """One option of a store, or of another plugin.
 
     Attributes:
         name: Its name.
         annotation: The types that it takes.
         default: Its default, or `inspect.Parameter.empty` if it must be given.
+        aliases: Its other names.
     """
 
     name: str
     annotation: Any
     default: Any
+    aliases: tuple[str, ...]
 
     @property
     def required(self) -> bool:
         """Whether it must be given."""
         return self.default is _MISSING
 
+    @property
+    def takes(self) -> str:
+        """What it takes, in words."""
+        return _describe(self.annotation)
 
-def options_of(store: type[BaseSession]) -> dict[str, Option]:
-    """Return the options of a store's class, by name.
 
-    They are the parameters of its constructor; where that takes `**options`, those of the next
+def options_of(plugin: type) -> dict[str, Option]:
+    """Return the options of a plugin's class, by name.
+
+    They are the parameters of its constructor; if that takes `**options`, those of the next
     constructor in the inheritance follow, as `super().__init__(**options)` passes them on.
     """
     options: dict[str, Option] = {}
-    for parent in store.__mro__:
+    aliases = aliases_of(plugin) if issubclass(plugin, BaseSession) else {}
+    for parent in plugin.__mro__:
         constructor = vars(parent).get("__init__")
         if constructor is None:
             continue
@@ -57,16 +69,26 @@ def options_of(store: type[BaseSession]) -> dict[str, Option]:
             if parameter.kind is parameter.VAR_KEYWORD:
                 passes_on = True
             elif parameter.kind is not parameter.VAR_POSITIONAL:
-                annotation = hints.get(parameter.name, Any)
-                option = Option(parameter.name, annotation, parameter.default)
-                options.setdefault(parameter.name, option)
+                name = parameter.name
+                others = tuple(sorted(alias for alias, of in aliases.items() if of == name))
+                option = Option(name, hints.get(name, Any), parameter.default, others)
+                options.setdefault(name, option)
         if not passes_on:
             break
     return options
 
 
+def options_that_create(store: type) -> list[str]:
+    """Return the options that let a store create what it lacks: `create`, or `create_...`."""
+    return [
+        name
+        for name, option in options_of(store).items()
+        if (name == "create" or name.startswith("create_")) and option.default is True
+    ]
+
+
 def _type_hints(constructor: Callable[..., None]) -> dict[str, Any]:
-    """Return a constructor's annotations; a name for type checkers only leaves its own out."""
+    """Return a constructor's annotations, without those that only type checkers can resolve."""
     function = inspect.unwrap(constructor)
     hints: dict[str, Any] = {}
     for name, annotation in inspect.get_annotations(function).items():
@@ -76,115 +98,65 @@ def _type_hints(constructor: Callable[..., None]) -> dict[str, Any]:
     return hints
 
 
-def bind_options(
-    store: type[BaseSession],
-    given: Mapping[str, Any],
-    problem: Callable[[str, str], JamConfigurationError],
-) -> tuple[dict[str, Any], list[JamConfigurationError]]:
-    """Turn configuration keys into keyword arguments for a store's class.
+def bind_options(plugin: type, given: Mapping[str, Any], problems: Problems) -> dict[str, Any]:
+    """Turn configuration keys into keyword arguments for a plugin's class.
 
     Args:
-        store: The class.
-        given: The keys and their values. A text may stand for a number, a bool ("yes"), None
+        plugin: The class.
+        given: The keys and their values. A string may stand for a number, a bool ("yes"), None
             ("none"), a path, a list (commas between), or an object ("package.module:name").
-        problem: Makes the error for a key and what is wrong with it.
+        problems: Collects what is wrong with them.
 
     Returns:
-        The arguments, and every problem found.
+        The arguments, under the options' own names.
     """
-    options = options_of(store)
-    aliases = aliases_of(store)
+    options = options_of(plugin)
+    aliases = {alias: option.name for option in options.values() for alias in option.aliases}
     arguments: dict[str, Any] = {}
-    problems: list[JamConfigurationError] = []
     given_as: dict[str, str] = {}
     for key, value in ((str(key), value) for key, value in given.items()):
         name = aliases.get(key, key)
         if name not in options:
-            problems.append(problem(key, _unknown(key, [*options, *aliases], store)))
+            problems.at(key).add(_unknown(key, [*options, *aliases], plugin))
         elif name in given_as:
-            text = f"is another name of {given_as[name]}: give one of them, not both."
-            problems.append(problem(key, text))
+            text = f"is another name for {given_as[name]}: give one of them, not both."
+            problems.at(key).add(text)
         else:
             given_as[name] = key
             try:
                 arguments[name] = _convert(value, options[name].annotation)
             except _Mismatch as mismatch:
-                problems.append(problem(key, str(mismatch)))
-                problems[-1].__cause__ = mismatch.__cause__
-    missing = [
-        problem(name, f"is missing: {store.__name__} needs it, {describe(option.annotation)}.")
-        for name, option in options.items()
-        if option.required and name not in given_as
-    ]
-    return arguments, problems + missing
-
-
-def import_object(path: str) -> Any:
-    """Return the object that a text names: "package.module:name" or "package.module.name".
-
-    Raises:
-        JamPluginLoadError: There is no such object, or its module fails to import.
-    """
-    module_name, _, name = path.partition(":") if ":" in path else path.rpartition(".")
-    if not module_name or not name:
-        raise JamPluginLoadError(f"{path!r} names no object: write package.module:name.")
-    try:
-        found: Any = import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name and (module_name == error.name or module_name.startswith(error.name + ".")):
-            raise JamPluginLoadError(
-                f"{path!r}: there is no module {error.name!r}. "
-                "Check the spelling, and that it is installed or on PYTHONPATH."
-            ) from error
-        raise import_failure(repr(path), error) from error
-    except (Exception, SystemExit) as error:
-        raise import_failure(repr(path), error) from error
-    for attribute in name.split("."):
-        try:
-            found = getattr(found, attribute)
-        except AttributeError as error:
-            names = [known for known in dir(found) if not known.startswith("_")]
-            raise JamPluginLoadError(
-                f"{path!r}: {getattr(found, '__name__', module_name)} has no {attribute!r}."
-                f"{close_match(attribute, names)}"
-            ) from error
-    return found
-
-
-def import_failure(what: str, error: BaseException) -> JamPluginLoadError:
-    """Return the error for a plugin whose module raised `error` on import."""
-    if isinstance(error, ModuleNotFoundError) and error.name:
-        cause = f"it needs the package {error.name!r}, which is not installed"
-    else:
-        cause = f"{type(error).__name__}: {error}"
-    return JamPluginLoadError(f"{what} fails to import: {cause}.")
-
-
-def close_match(word: str, known: Sequence[str]) -> str:
-    """Return " Did you mean ...?" for the nearest of the known words, or nothing."""
-    from difflib import get_close_matches
-
-    matches = get_close_matches(word, known, n=1)
-    return f" Did you mean {matches[0]!r}?" if matches else ""
+                problems.at(key).add(str(mismatch), mismatch.__cause__)
+    for name, option in options.items():
+        if option.required and name not in given_as:
+            problems.at(name).add(f"is missing: {plugin.__name__} needs it, {option.takes}.")
+    return arguments
 
 
 class _Mismatch(Exception):
-    """A value is not of the option's type; the text ends a sentence that names the key."""
+    """A value is not of the option's type; the message ends a sentence that names the key."""
 
 
-def _unknown(key: str, known: Sequence[str], store: type[BaseSession]) -> str:
+def _unknown(key: str, known: Sequence[str], plugin: type) -> str:
     match = close_match(key, known)
-    return f"is no option of {store.__name__}." + (
-        match or f" Its options: {', '.join(sorted(known))}."
-    )
+    its = f" Its options: {', '.join(sorted(known)) or 'none'}."
+    return f"is not an option of {plugin.__name__}.{match or its}"
 
 
 def _convert(value: Any, annotation: Any) -> Any:
     """Return `value` as one of the annotated types, or raise _Mismatch."""
     alternatives = _alternatives(annotation)
+    if isinstance(value, str) and any(
+        (get_origin(kind) or kind) in _TEXTS for kind in alternatives
+    ):
+        value = value.strip("\r\n")
+        if is_quoted(value):
+            raise _Mismatch("has quotes around its value: remove them.")
+    if float in alternatives and not _is_finite(value):
+        raise _Mismatch(f"must be {_describe(annotation)}; infinity and NaN are not allowed.")
     if any(_fits(value, kind) for kind in alternatives):
         return value
-    mismatch = _Mismatch(f"must be {describe(annotation)}, not {_kind_of(value)}.")
+    mismatch = _Mismatch(f"must be {_describe(annotation)}, not {_kind_of(value)}.")
     for kind in alternatives:
         try:
             return _parse(value, kind)
@@ -196,6 +168,14 @@ def _convert(value: Any, annotation: Any) -> Any:
     raise mismatch
 
 
+def _is_finite(value: object) -> bool:
+    """Tell whether a number can be a finite float; anything but a number passes."""
+    try:
+        return not isinstance(value, int | float) or math.isfinite(value)
+    except OverflowError:
+        return False
+
+
 def _alternatives(annotation: Any) -> tuple[Any, ...]:
     if get_origin(annotation) in (Union, types.UnionType):
         return get_args(annotation)
@@ -203,7 +183,7 @@ def _alternatives(annotation: Any) -> tuple[Any, ...]:
 
 
 def _fits(value: Any, kind: Any) -> bool:
-    """Tell whether a value is of a type already."""
+    """Tell whether a value is already of this type."""
     origin, arguments = get_origin(kind) or kind, get_args(kind)
     if kind is Any:
         fits = True
@@ -233,12 +213,12 @@ def _item_fits(item: Any, kinds: tuple[Any, ...]) -> bool:
 def _is_instance(value: Any, kind: Any) -> bool:
     try:
         return isinstance(value, kind)
-    except TypeError:  # only type checkers can check against it, as with a Protocol
+    except TypeError:  # only a type checker can check this type, as with a Protocol
         return not isinstance(value, str)
 
 
 def _parse(value: Any, kind: Any) -> Any:
-    """Make a value of a type from a text, as the environment and files give it."""
+    """Make a value of a type from a string, as it comes from the environment or a file."""
     origin = get_origin(kind) or kind
     if origin in _COLLECTIONS:
         return _parse_collection(value, kind, _COLLECTIONS[origin])
@@ -272,6 +252,13 @@ def _read_bool(text: str) -> bool:
     return word in _TRUE
 
 
+def _read_float(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError
+    return number
+
+
 def _read_none(text: str) -> None:
     if text.strip().lower() not in _NONE:
         raise ValueError
@@ -280,12 +267,13 @@ def _read_none(text: str) -> None:
 _READERS: dict[Any, Callable[[str], Any]] = {
     bool: _read_bool,
     int: int,
-    float: float,
+    float: _read_float,
     bytes: str.encode,
     types.NoneType: _read_none,
     Path: Path,
     os.PathLike: Path,
 }
+_TEXTS = frozenset({str, bytes, Path, os.PathLike})
 _COLLECTIONS: dict[Any, Callable[[list[Any]], Any]] = {
     list: list,
     Sequence: list,
@@ -297,8 +285,8 @@ _WORDS = {
     int: "a whole number",
     float: "a number",
     bool: "true or false",
-    str: "a text",
-    bytes: "a text",
+    str: "a string",
+    bytes: "a string",
     types.NoneType: "none",
     Path: "a path",
     os.PathLike: "a path",
@@ -308,12 +296,12 @@ _WORDS = {
 
 
 def _names_an_object(kind: Any) -> bool:
-    """Tell whether a text can stand for a value of this type only as an import path."""
+    """Tell whether a string can stand for a value of this type only as an import path."""
     known = kind in _WORDS or kind in _COLLECTIONS
     return get_origin(kind) in (type, Callable) or (isinstance(kind, type) and not known)
 
 
-def describe(annotation: Any) -> str:
+def _describe(annotation: Any) -> str:
     """Say in words what an option takes."""
     kinds = _alternatives(annotation)
     words = " or ".join(dict.fromkeys(_describe_one(kind) for kind in kinds))
@@ -328,7 +316,7 @@ def _describe_one(kind: Any) -> str:
     if origin is Literal:
         words = "one of " + ", ".join(repr(choice) for choice in arguments)
     elif origin in _COLLECTIONS:
-        words = f"a list (each {describe(arguments[0])})" if arguments else "a list"
+        words = f"a list (each {_describe(arguments[0])})" if arguments else "a list"
     elif origin is type:
         words = " or ".join(f"a subclass of {base.__name__}" for base in arguments) or "a class"
     elif origin is Callable:
@@ -342,6 +330,6 @@ def _describe_one(kind: Any) -> str:
 
 def _kind_of(value: object) -> str:
     """Name a value's kind, never the value: it may be a secret."""
-    names = {str: "this text", bool: "true or false", int: "a number", float: "a fraction"}
+    names = {str: "this string", bool: "true or false", int: "a number", float: "a fraction"}
     names |= {list: "this list", dict: "a table", types.NoneType: "none"}
     return names.get(type(value), type(value).__name__)

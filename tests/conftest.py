@@ -8,9 +8,15 @@ from pathlib import Path
 import pytest
 
 from tests.distributions import Site
-from tests.places import configure, postgresql_url, redis_uri
+from tests.places import configure
 
-__all__ = ["configure", "postgresql_url", "redis_uri"]
+__all__ = ["configure"]
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Leave what needs a browser to CI."""
+    if "open_another" in getattr(item, "fixturenames", ()):
+        item.add_marker(pytest.mark.exhaustive)
 
 
 @pytest.fixture(autouse=True)

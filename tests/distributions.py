@@ -62,4 +62,4 @@ class Site:
         """Install a distribution of one module, which is the plugin, or holds it."""
         module = f"toy_{plugin}"
         value = f"{module}:{attribute}" if attribute else module
-        self.install(f"jam-{plugin}", {module: source}, {"jam.plugins": {plugin: value}})
+        self.install(f"jam-{plugin}", {module: source}, {"jam.wrappers": {plugin: value}})

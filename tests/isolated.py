@@ -14,11 +14,15 @@ DISTRIBUTIONS = {
     "jam-redis": ROOT / "plugins" / "jam-redis",
     "jam-sqlalchemy": ROOT / "plugins" / "jam-sqlalchemy",
     "jam-telemetry": ROOT / "plugins" / "jam-telemetry",
+    "jam-cli": ROOT / "plugins" / "jam-cli",
+    "jam-testing": ROOT / "plugins" / "jam-testing",
+    "jam-web": ROOT / "plugins" / "jam-web",
     "jam-lmdb": ROOT / "examples" / "jam-lmdb",
 }
 
 
-_FILE = re.compile(r"# ([\w./-]+)\n(.*)", re.DOTALL)
+_FILE = re.compile(r"\{?# ([\w./-]+)(?: #\})?\n(.*)", re.DOTALL)
+_COMMANDS = ("console", "sh")
 
 
 def blocks_of(page: Path) -> list[tuple[str, str]]:
@@ -26,15 +30,15 @@ def blocks_of(page: Path) -> list[tuple[str, str]]:
     return re.findall(r"^```(\w+)\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
 
 
-def script_of(page: Path) -> str:
-    """Return what a page tells to do, for bash: files are written, commands run.
+def script_of(blocks: Iterable[tuple[str, str]]) -> str:
+    """Return what these blocks tell to do, for bash: files are written, commands run.
 
     Blocks of the language "text" are what is to be seen.
     """
     script = ["set -eu\n"]
-    for language, block in blocks_of(page):
+    for language, block in blocks:
         file = _FILE.fullmatch(block)
-        if language == "console":
+        if language in _COMMANDS:
             script.append(block)
         elif language != "text":
             assert file, f"a block without a file's name: {block}"
@@ -42,19 +46,22 @@ def script_of(page: Path) -> str:
     return "".join(script)
 
 
-def run(
-    *command: str | Path, cwd: Path, **environment: str | Path
-) -> subprocess.CompletedProcess[str]:
-    """Run a command as somebody would who has nothing of ours in the environment."""
+def environment_of_others(**given: str | Path) -> dict[str, str]:
+    """Return the environment of somebody who has nothing of ours in it, and what is given."""
     kept = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("JAM_", "PYTEST_", "PYTHON"))
     }
-    given = {name: str(value) for name, value in environment.items()}
-    return subprocess.run(
-        command, cwd=cwd, env=kept | given, capture_output=True, text=True, check=False
-    )
+    return kept | {name: str(value) for name, value in given.items()}
+
+
+def run(
+    *command: str | Path, cwd: Path, **environment: str | Path
+) -> subprocess.CompletedProcess[str]:
+    """Run a command as somebody would who has nothing of ours in the environment."""
+    env = environment_of_others(**environment)
+    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
 
 
 def done(*command: str | Path, cwd: Path, **environment: str | Path) -> str:
@@ -62,6 +69,15 @@ def done(*command: str | Path, cwd: Path, **environment: str | Path) -> str:
     ran = run(*command, cwd=cwd, **environment)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return ran.stdout
+
+
+def build_as_documented(home: Path) -> Path:
+    """Build every package of ours as the manual says; return where pip finds them."""
+    blocks = blocks_of(ROOT / "docs" / "install.md")
+    (until_published,) = (block for _, block in blocks if "pip wheel" in block)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done("bash", "-euc", until_published, cwd=ROOT, HOME=home, PATH=path)
+    return home / "jam-wheels"
 
 
 def build_wheels(directory: Path, names: Iterable[str]) -> dict[str, Path]:

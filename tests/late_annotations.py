@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tests.memory_store import MemorySessions
+from jam_testing.memory import MemorySessions
 
 if TYPE_CHECKING:
     from decimal import Decimal

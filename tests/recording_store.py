@@ -2,8 +2,9 @@
 
 from typing import Any, Unpack
 
+from jam_testing.memory import MemorySessions
+
 from jam_core import SessionOptions
-from tests.memory_store import MemorySessions
 
 
 class RecordingSessions(MemorySessions):

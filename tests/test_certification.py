@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from jam_testing import CONTRACT_VERSION
 
 from jam_core import Jam, generate_aes_key
-from jam_core.testing import CONTRACT_VERSION
 from tests.distributions import Site
 
 ROOT = Path(__file__).parents[1]
 WRONG = """
-    from tests.memory_store import MemorySessions
+    from jam_testing.memory import MemorySessions
 
     class Store(MemorySessions):
         def rework(self, session_id):
@@ -25,7 +25,7 @@ WRONG = """
 RECORDS = """
     import json
     from pathlib import Path
-    from tests.memory_store import MemorySessions
+    from jam_testing.memory import MemorySessions
 
     class Store(MemorySessions):
         def __init__(self, record: Path, **options):
@@ -46,7 +46,7 @@ RECORDS = """
                 record.write(json.dumps(words) + chr(10))
 """
 FAILS_WITH_A_PASSWORD = """
-    from tests.memory_store import MemorySessions
+    from jam_testing.memory import MemorySessions
 
     class Store(MemorySessions):
         def __init__(self, password: str, **options):
@@ -61,7 +61,7 @@ FAILS_WITH_A_PASSWORD = """
             raise ValueError("refused")
 """
 FAILS_TO_ANSWER = """
-    from tests.memory_store import MemorySessions
+    from jam_testing.memory import MemorySessions
 
     class Store(MemorySessions):
         def ping(self):
@@ -150,19 +150,21 @@ def place(directory: Path) -> dict[str, str]:
     return {"json_path": str(directory / "sessions.json")}
 
 
+@pytest.mark.exhaustive
 def test_a_good_store_is_certified_whatever_else_is_in_the_directory(whole_run: WholeRun) -> None:
     assert whole_run.run.code == 0, whole_run.run.text
     assert "verdict        certified: every clause that applies holds" in whole_run.run.text
 
 
+@pytest.mark.exhaustive
 def test_the_report_says_what_was_certified(whole_run: WholeRun) -> None:
     for line in (
         "store          jam_json.sessions:JSONSessions",
         f"distribution   jam-json {version('jam-json')}",
         f"jam-core       {version('jam-core')}, contract {CONTRACT_VERSION}",
         "configuration  config.toml [jam.session]",
-        "capabilities   clear_others, durable, list_sessions, mutate, ping, purge, records, "
-        "revoke, shared, touch",
+        "capabilities   clear_others, durable, info, lifetimes, list_sessions, login, mutate, "
+        "ping, purge, records, revoke, seen, shared, touch",
     ):
         assert line in whole_run.run.text
     assert re.search(
@@ -171,12 +173,14 @@ def test_the_report_says_what_was_certified(whole_run: WholeRun) -> None:
     assert "skipped      1 x " in whole_run.run.text or "skipped      2 x " in whole_run.run.text
 
 
+@pytest.mark.exhaustive
 def test_real_sessions_survive_a_certification(whole_run: WholeRun) -> None:
     with Jam({"session": {"session_type": "json", **place(whole_run.directory)}}) as jam:
         found = [jam.session_get(session_id) for session_id in whole_run.sessions]
     assert found == [{"real": True}] * len(REAL)
 
 
+@pytest.mark.exhaustive
 def test_nothing_is_left_behind_by_a_certification(whole_run: WholeRun) -> None:
     now = {path.name for path in whole_run.directory.iterdir()}
     assert now - whole_run.before <= {".pytest_cache", ".hypothesis"}
@@ -245,13 +249,13 @@ LISTS_RECORDS = """
 
 
 def test_a_clause_sees_its_own_sessions_only(site: Site, tmp_path: Path) -> None:
-    from jam_core.testing.certification import ConfiguredStore, OwnNames
+    from jam_testing.certification import OwnNames, StoreUnderTest
 
     site.install_store("toy", LISTS_RECORDS)
     with Jam({"session": {"session_type": "toy"}}) as jam:
         jam.session_create("ann", {"real": True})
         real = list(jam.store.records())
-        configured = ConfiguredStore(type(jam.store), {}, "", jam.store.capabilities)
+        configured = StoreUnderTest(type(jam.store), {}, "", jam.store.capabilities)
         names = OwnNames(tmp_path / "session-keys")
         store = names.open(configured)
         assert list(store.records()) == []
@@ -283,7 +287,16 @@ def test_a_part_of_the_suite_is_no_verdict(operator: Operator) -> None:
     assert "verdict        none: only a run of the whole suite" in run.text
 
 
-@pytest.mark.parametrize("wish", ["--tb=auto", "--tb=long", "--showlocals", "--full-trace"])
+@pytest.mark.parametrize(
+    "wish",
+    [
+        "--showlocals",
+        *(
+            pytest.param(wish, marks=pytest.mark.exhaustive)
+            for wish in ("--tb=auto", "--tb=long", "--full-trace")
+        ),
+    ],
+)
 def test_a_failure_shows_no_secret_of_the_configuration(operator: Operator, wish: str) -> None:
     with_toy(operator, FAILS_WITH_A_PASSWORD, 'password = "sesame"')
     run = operator.certify("toy", "-k", "touch_leaves", wish)
@@ -327,43 +340,50 @@ def test_the_pointer_chooses_the_table(operator: Operator) -> None:
 JSON = '[jam.session]\nsession_type = "json"\n'
 
 
+CANNOT_BEGIN: list[tuple[str, list[str], str]] = [
+    (JSON, ["--jam-store=json"], "to certify a store, give both"),
+    (JSON, ["--jam-config=config.toml"], "to certify a store, give both"),
+    (JSON, ["--jam-pointer=jam"], "to certify a store, give both"),
+    (
+        JSON,
+        ["--jam-store=redis", "--jam-config=config.toml"],
+        "config.toml: jam.session.session_type is 'json', not 'redis'",
+    ),
+    (
+        JSON,
+        ["--jam-store=json", "--jam-config=config.toml", "tests"],
+        "only runs the contract suite: leave out tests",
+    ),
+    (JSON, ["--jam-store=json", "--jam-config=conf.toml"], "conf.toml cannot be read"),
+    (
+        JSON + 'json_pat = "x"',
+        ["--jam-store=json", "--jam-config=config.toml"],
+        "Did you mean 'json_path'?",
+    ),
+    (
+        JSON + 'json_path = "${JSON_PATH}"',
+        ["--jam-store=json", "--jam-config=config.toml"],
+        "uses the environment variable JSON_PATH, which is not set",
+    ),
+    (
+        '[jam.session]\nsession_type = "mydb"',
+        ["--jam-store=mydb", "--jam-config=config.toml"],
+        "session_type 'mydb' is not installed",
+    ),
+    (
+        JSON + 'json_path = "config.toml/sessions.json"',
+        ["--jam-store=json", "--jam-config=config.toml"],
+        "config.toml/sessions.json",
+    ),
+]
+SAMPLE = CANNOT_BEGIN[::3]
+
+
 @pytest.mark.parametrize(
     ("config", "arguments", "words"),
     [
-        (JSON, ["--jam-store=json"], "certified with both"),
-        (JSON, ["--jam-config=config.toml"], "certified with both"),
-        (JSON, ["--jam-pointer=jam"], "certified with both"),
-        (
-            JSON,
-            ["--jam-store=redis", "--jam-config=config.toml"],
-            "config.toml: jam.session.session_type is 'json', not 'redis'",
-        ),
-        (
-            JSON,
-            ["--jam-store=json", "--jam-config=config.toml", "tests"],
-            "the contract suite only: leave out tests",
-        ),
-        (JSON, ["--jam-store=json", "--jam-config=conf.toml"], "conf.toml cannot be read"),
-        (
-            JSON + 'json_pat = "x"',
-            ["--jam-store=json", "--jam-config=config.toml"],
-            "Did you mean 'json_path'?",
-        ),
-        (
-            JSON + 'json_path = "${JSON_PATH}"',
-            ["--jam-store=json", "--jam-config=config.toml"],
-            "uses the environment variable JSON_PATH, which is not set",
-        ),
-        (
-            '[jam.session]\nsession_type = "mydb"',
-            ["--jam-store=mydb", "--jam-config=config.toml"],
-            "session_type 'mydb' is not installed",
-        ),
-        (
-            JSON + 'json_path = "config.toml/sessions.json"',
-            ["--jam-store=json", "--jam-config=config.toml"],
-            "config.toml/sessions.json",
-        ),
+        pytest.param(*case, marks=() if case in SAMPLE else pytest.mark.exhaustive)
+        for case in CANNOT_BEGIN
     ],
 )
 def test_what_is_wrong_is_said_in_a_sentence_before_anything_runs(
@@ -391,8 +411,9 @@ def test_a_run_that_asks_for_no_certification_imports_nothing_for_it(operator: O
     (operator.directory / "test_application.py").write_text(
         "import sys\n\n"
         "def test_it():\n"
-        "    heavy = 'testing', 'session', 'plugins', 'codec', 'options', 'opening', 'scaffold'\n"
-        "    assert not {f'jam_core.{name}' for name in heavy} & set(sys.modules)\n"
+        "    ours = {name for name in sys.modules if name.startswith('jam')}\n"
+        "    assert ours == {'jam_testing', 'jam_testing.pytest_plugin'}\n"
+        "    assert 'hypothesis.core' not in sys.modules\n"
     )
     run = operator.pytest()
     assert run.code == 0, run.text

@@ -1,11 +1,17 @@
+import base64
 import json
 import math
+import subprocess
+import sys
 import traceback
+from collections import OrderedDict
 from collections.abc import Callable
 from itertools import count, repeat
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
+from jam_testing.memory import MemorySessions
 
 from jam_core import (
     BaseEncoder,
@@ -21,9 +27,10 @@ from jam_core import (
     generate_aes_key,
     hash_id,
 )
-from tests.memory_store import MemorySessions
+from tests.isolated import ROOT
 
-KEY, OTHER_KEY, THIRD_KEY = (generate_aes_key() for _ in range(3))
+# The same in every run: the ids of tests hold them, and pytest-xdist compares those.
+KEY, OTHER_KEY, THIRD_KEY = (base64.urlsafe_b64encode(bytes([n]) * 32) for n in range(3))
 WHERE = "record 7 of the toy store"
 SERIALIZERS = [JsonEncoder, MsgspecJsonEncoder, JsonEncoder()]
 
@@ -35,6 +42,7 @@ DATA: list[dict[str, Any]] = [
     {"text": 'quotes " \\ / and \u2028 newline \n tab \t nul \0'},
     {"grün": "🦀 ẞ 漢字 \u202e"},
     {"J$_": "J$_looks encrypted"},
+    {"1": "text", "true": "\\ud83e\\udd80", "null": ["🦀", {"0": 1}], "long": "🦀" * 2_000},
 ]
 
 
@@ -119,21 +127,22 @@ def cyclic_list() -> dict[str, Any]:
         ({"a": Thing()}, "data['a'] is of type Thing"),
         ({"a": 1, "b": {"c": [1, {"d": Thing()}]}}, "data['b']['c'][1]['d'] is of type Thing"),
         ({"a": (1, Thing())}, "data['a'][1] is of type Thing"),
-        ({"it's": Thing()}, 'data["it\'s"] is of type Thing'),
         ({"a b": Thing()}, "data['a b'] is of type Thing"),
         ({"": Thing()}, "data[''] is of type Thing"),
+        ({"fine": 1, "hunter2": Thing()}, "data[key number 2] is of type Thing"),
+        ({"users": {"ann@example.org": Thing()}}, "data['users'][key number 1] is of type Thing"),
         ({"a": {1, 2}}, "data['a'] is of type set"),
         ({"a": b"bytes"}, "data['a'] is of type bytes"),
         ({"a": {(1, 2): 3}}, "data['a'] has a key that is of type tuple"),
         ({1: 1, (1, 2): 3}, "data has a key that is of type tuple"),
-        ({"a": {1: Thing()}}, "data['a'][1] is of type Thing"),
+        ({"a": {1: Thing()}}, "data['a'][key number 1] is of type Thing"),
         ({b"a": 1}, "data has a key that is of type bytes"),
-        ({"a": math.nan}, "data['a'] is no finite number"),
-        ({"a": [0.5, math.inf]}, "data['a'][1] is no finite number"),
-        ({"a": {"b": -math.inf}}, "data['a']['b'] is no finite number"),
+        ({"a": math.nan}, "data['a'] is not a finite number"),
+        ({"a": [0.5, math.inf]}, "data['a'][1] is not a finite number"),
+        ({"a": {"b": -math.inf}}, "data['a']['b'] is not a finite number"),
         (cyclic_dict(), "data['b']['again'] contains itself"),
         (cyclic_list(), "data['b'][1] contains itself"),
-        ({"a" * 10_000: Thing()}, "aaa...aaa"),
+        ({"a" * 10_000: Thing()}, "data[key number 1] is of type Thing"),
         (nested(100_000), "is nested too deeply"),
         ({"fine": nested(10), "deep": nested(100_000)}, "data['deep']"),
     ],
@@ -154,8 +163,8 @@ def test_data_that_is_no_json_is_refused_with_the_place_of_the_fault(
     ("data", "words"),
     [
         ({"a": [Thing()]}, "data['a'][0] is of type Thing"),
-        ({"\ud800": 1}, "data has a key that is no valid Unicode text"),
-        ({"a": "\ud800"}, "data['a'] is no valid Unicode text"),
+        ({"\ud800": 1}, "data has a key that is not valid Unicode text"),
+        ({"a": "\ud800"}, "data['a'] is not valid Unicode text"),
         (cyclic_dict(), "data['b']['again'] contains itself"),
     ],
 )
@@ -163,6 +172,143 @@ def test_what_another_serializer_refuses_is_named_too(data: dict[str, Any], word
     with pytest.raises(JamSessionDataError) as caught:
         SessionCodec(serializer=MsgspecJsonEncoder).encode(data)
     assert words in caught.value.message
+
+
+LOST: dict[str, tuple[dict[Any, Any], str]] = {
+    "number": ({"cart": {1: "a", "1": "b"}}, "data['cart'] has two keys that are the same"),
+    "bool": ({True: 1, "true": 2}, "data has two keys that are the same"),
+    "False": (
+        {"a": ({False: 1, "false": 2},)},
+        "data['a'][0] has two keys that are the same",
+    ),
+    "None": (
+        {"a": [1, {None: 1, "null": 2}]},
+        "data['a'][1] has two keys that are the same",
+    ),
+    "fraction": ({0.5: 1, "0.5": 2}, "data has two keys that are the same"),
+    "big fraction": ({1e22: 1, "1e+22": 2}, "data has two keys that are the same"),
+    "long": (
+        {"t": "x" * 9_000, "a": [{1: 1, "1": 2}]},
+        "data['a'][0] has two keys that are the same",
+    ),
+    "subclass": (
+        {"a": OrderedDict([(1, 1), ("1", 2)])},
+        "data['a'] has two keys that are the same",
+    ),
+    "long half": (
+        {"t": "🦀" * 9_000, "a": "\ud83e\udd80"},
+        "data['a'] has a character split in two",
+    ),
+    "value": ({"a": ["\ud83e\udd80"]}, "data['a'][0] has a character split in two"),
+    "key": ({"a": {"\ud83e\udd80": 1}}, "data['a'] has a key that has a character split in two"),
+    "both": ({"\ud83e\udd80": 1, "🦀": 2}, "data has a key that has a character split in two"),
+}
+
+
+@pytest.mark.parametrize(("data", "words"), LOST.values(), ids=LOST)
+@pytest.mark.parametrize("keys", [None, [KEY]], ids=["plain", "encrypted"])
+def test_what_json_would_lose_is_refused_with_its_place(
+    data: dict[str, Any], words: str, keys: list[bytes] | None
+) -> None:
+    with pytest.raises(JamSessionDataError) as caught:
+        SessionCodec(keys=keys).encode(data)
+    assert words in caught.value.message
+    assert "Nothing was stored." in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "data", [{"a": {1: "a", "1": "b"}}, {"a": {0.5: "a", "0.5": "b"}}], ids=["number", "fraction"]
+)
+def test_what_another_serializer_would_lose_is_refused_too(data: dict[str, Any]) -> None:
+    with pytest.raises(JamSessionDataError, match=r"data\['a'\] has two keys that are the same"):
+        SessionCodec(serializer=MsgspecJsonEncoder).encode(data)
+
+
+class KeepsTypes(BaseEncoder):
+    """A serializer to which 1 and "1" are two keys."""
+
+    @classmethod
+    def dumps(cls, var: dict[str, Any]) -> bytes:
+        return repr(var).encode()
+
+    @classmethod
+    def loads(cls, var: str | bytes) -> dict[str, Any]:
+        import ast
+
+        data: dict[str, Any] = ast.literal_eval(var if isinstance(var, str) else var.decode())
+        return data
+
+
+def test_a_serializer_that_keeps_two_keys_apart_may() -> None:
+    codec = SessionCodec(serializer=KeepsTypes)
+    data: dict[Any, Any] = {1: "a", "1": "b"}
+    assert codec.decode(codec.encode(data), WHERE) == data
+
+
+def test_keys_that_are_no_strings_become_strings_where_they_stay_apart() -> None:
+    codec = SessionCodec()
+    data: dict[Any, Any] = {1: "a", "2": "b", None: {2.5: [], True: 1, "True": 2}, "true": 0}
+    assert codec.decode(codec.encode(data), WHERE) == {
+        "1": "a",
+        "2": "b",
+        "null": {"2.5": [], "true": 1, "True": 2},
+        "true": 0,
+    }
+
+
+def test_whole_numbers_come_back_exactly_and_of_their_type() -> None:
+    codec = SessionCodec()
+    data = {"a": 2**53 + 1, "b": -(10**4299), "c": True, "d": 2.0, "digits": "7" * 10_000}
+    assert repr(codec.decode(codec.encode(data), WHERE)) == repr(data)
+
+
+@pytest.mark.parametrize("limit", [0, 100_000])
+def test_a_number_that_other_processes_could_not_read_is_refused(limit: int) -> None:
+    usual = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(limit)
+    try:
+        with pytest.raises(JamSessionDataError, match="has more than 4300 digits"):
+            SessionCodec().encode({"n": [10**4300]})
+        SessionCodec().encode({"n": [10**4299, "7" * 10_000]})
+    finally:
+        sys.set_int_max_str_digits(usual)
+
+
+class TimeLimit(Exception):
+    """What a worker's signal handler raises, in the middle of whatever is running."""
+
+
+@pytest.mark.parametrize("kind", [TimeLimit, ValueError])
+def test_a_time_limit_that_strikes_in_the_serializer_goes_through_as_it_is(
+    kind: type[Exception],
+) -> None:
+    class Interrupted(JsonEncoder):
+        limits: ClassVar[list[Exception]] = []
+
+        @classmethod
+        def dumps(cls, var: dict[str, Any]) -> bytes:
+            if cls.limits:
+                raise cls.limits.pop()
+            return super().dumps(var)
+
+        @classmethod
+        def loads(cls, var: str | bytes) -> dict[str, Any]:
+            if cls.limits:
+                raise cls.limits.pop()
+            return super().loads(var)
+
+    codec = SessionCodec(serializer=Interrupted)
+    works: list[Callable[[], object]] = [
+        lambda: SessionCodec(serializer=Interrupted),
+        lambda: codec.encode({"a": 1}),
+        lambda: codec.decode('{"a": 1}', WHERE),
+    ]
+    for work in works:
+        limit = kind("time is over")
+        Interrupted.limits.append(limit)
+        with pytest.raises(kind) as caught:
+            work()
+        assert caught.value is limit
 
 
 @pytest.mark.parametrize("data", [None, [], "text", 5, [("a", 1)]])
@@ -249,7 +395,7 @@ def test_a_damaged_record_is_an_error_that_names_its_place_and_not_its_content(
 def test_a_record_that_is_no_object_is_an_error_that_names_its_place(text: str) -> None:
     with pytest.raises(JamSessionCorrupt) as caught:
         SessionCodec().decode(text, WHERE)
-    assert caught.value.message.startswith(f"{WHERE} holds no JSON object")
+    assert caught.value.message.startswith(f"{WHERE} does not contain a JSON object")
     assert "hunter2" not in caught.value.message
 
 
@@ -273,9 +419,7 @@ def sealed(codec: SessionCodec) -> tuple[str, str]:
 
 
 def test_a_key_is_32_url_safe_base64_encoded_bytes_and_never_the_same() -> None:
-    import base64
-
-    assert len(base64.urlsafe_b64decode(KEY)) == 32
+    assert len(base64.urlsafe_b64decode(generate_aes_key())) == 32
     assert len({generate_aes_key() for _ in range(100)}) == 100
 
 
@@ -490,8 +634,11 @@ def test_an_invalid_key_is_an_error_that_tells_which_and_never_shows_it(
     with pytest.raises(JamSessionInvalidAESKey) as caught:
         encrypting(None if by_environment else secret)
     assert "Key 2 of 2" in caught.value.message
-    for words in ("session_aes_secret", "JAM_SESSION_AES_SECRET", "generate_aes_key"):
-        assert words in caught.value.message
+    places = ["in session_aes_secret", "in the environment variable JAM_SESSION_AES_SECRET"]
+    place, other = reversed(places) if by_environment else places
+    assert place in caught.value.message
+    assert other not in caught.value.message
+    assert "generate_aes_key" in caught.value.message
     shown = "".join(traceback.format_exception(caught.value)) + repr(caught.value.args)
     assert bad not in shown
     assert KEY.decode() not in shown
@@ -500,6 +647,36 @@ def test_an_invalid_key_is_an_error_that_tells_which_and_never_shows_it(
 def test_a_codec_refuses_an_invalid_key() -> None:
     with pytest.raises(JamSessionInvalidAESKey, match="Key 1 of 1"):
         SessionCodec(keys=[b"hunter2"])
+
+
+def test_encryption_without_its_package_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "cryptography", None)
+    with pytest.raises(JamConfigurationError, match="pip install cryptography"):
+        encrypting(KEY)
+
+
+def test_encryption_in_a_sub_interpreter_says_why_it_cannot_be(tmp_path: Path) -> None:
+    pytest.importorskip("_xxsubinterpreters")
+    inner = tmp_path / "inner.py"
+    inner.write_text(
+        "from jam_core import Jam, JamConfigurationError\n"
+        "session = {'session_type': 'jam_testing.memory:MemorySessions'}\n"
+        f"session |= {{'is_session_crypt': True, 'session_aes_secret': {KEY.decode()!r}}}\n"
+        "try: Jam({'session': session})\n"
+        "except JamConfigurationError as error: print(error.message)\n"
+    )
+    script = (
+        "import sys, _xxsubinterpreters as interpreters, cryptography.fernet\n"
+        f"inner = f'import sys; sys.path[:] = {{sys.path!r}}\\n' + open({str(inner)!r}).read()\n"
+        "interpreters.run_string(interpreters.create(), inner)"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert "cryptography, which cannot be loaded here" in ran.stdout, ran.stderr
+    assert "run the application in the main one" in ran.stdout
 
 
 # --- ids -------------------------------------------------------------------------------------
@@ -538,7 +715,7 @@ def test_an_id_factory_must_return_a_text(wrong: Any) -> None:
         SessionCodec(lambda: next(ids)).mint(lambda _: True)
 
 
-ODD_IDS = ["id", "", " ", "a:b", "../..", "\0", "\n", "🦀", "\ud800", "J$_", "x" * 100_000]
+ODD_IDS = ["id", "", " ", "a:b", "../..", "\0", "\n", "🦀", "\ud800", "J$_", "x" * 65_536]
 
 
 @pytest.mark.parametrize("session_id", ODD_IDS)
@@ -558,10 +735,30 @@ def test_with_encryption_an_id_opens_to_what_was_minted(minted: str) -> None:
 
 @pytest.mark.parametrize("session_id", [None, 5, 0.5, b"id", ["id"], {"id": 1}, object()])
 @pytest.mark.parametrize("keys", [None, [KEY]])
-def test_what_is_no_text_is_no_id(session_id: object, keys: list[bytes] | None) -> None:
+def test_what_is_no_string_is_an_error(session_id: object, keys: list[bytes] | None) -> None:
     codec = SessionCodec(keys=keys)
-    assert codec.open_id(session_id) is None
-    assert codec.lookup_hash(session_id) is None
+    words = f"A session id must be a string, not {type(session_id).__name__}"
+    with pytest.raises(JamSessionDataError, match=words):
+        codec.open_id(session_id)
+    with pytest.raises(JamSessionDataError, match=words):
+        codec.lookup_hash(session_id)
+
+
+@pytest.mark.parametrize("keys", [None, [KEY]])
+def test_an_id_longer_than_any_that_was_issued_is_none(keys: list[bytes] | None) -> None:
+    codec = SessionCodec(keys=keys)
+    longest = SessionCodec(lambda: "x" * 49_000, keys=[KEY]).mint(lambda _: True)
+    assert 65_000 < len(longest) <= 65_536
+    assert codec.lookup_hash(longest) is not None
+    for session_id in ("x" * 65_537, longest + longest):
+        assert codec.open_id(session_id) is None
+        assert codec.lookup_hash(session_id) is None
+
+
+@pytest.mark.parametrize("keys", [None, [KEY]])
+def test_no_id_is_issued_that_would_be_too_long(keys: list[bytes] | None) -> None:
+    with pytest.raises(JamSessionDataError, match="the limit is 65536"):
+        SessionCodec(keys=keys).mint(lambda _: True, prefix="k" * 65_536 + ":")
 
 
 def test_the_hash_of_an_id_is_its_sha_256() -> None:
@@ -584,6 +781,7 @@ def test_a_session_key_may_hold_any_characters(key: str) -> None:
         (None, "a string, not NoneType"),
         (5, "a string, not int"),
         (b"hunter2", "a string, not bytes"),
+        ("a\ud83e\udd80", "has a character split in two"),
     ],
 )
 def test_a_session_key_must_be_a_text_that_is_not_empty(key: object, words: str) -> None:

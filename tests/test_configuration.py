@@ -149,7 +149,7 @@ def test_the_pointer_chooses_the_table_of_a_file(write: Write, pointer: str, hea
 
 
 def test_tables_beside_the_pointer_are_not_looked_at(write: Write) -> None:
-    other = '[other]\npassword = "${NOT_SET_ANYWHERE}"\nplugins = 5\n'
+    other = '[other]\npassword = "${NOT_SET_ANYWHERE}"\nwrappers = 5\n'
     assert configured(write("jam.toml", TOML + other)).text == "from the file"
 
 
@@ -196,9 +196,9 @@ def test_a_session_that_is_no_table_is_an_error(wrong: object) -> None:
 
 
 @pytest.mark.parametrize("wrong", ["audit", [1], {"audit": True}])
-def test_plugins_that_are_no_list_of_names_are_an_error(wrong: object) -> None:
-    message = refused({**session(), "plugins": wrong}).message
-    assert "jam.plugins must be a list of names" in message
+def test_wrappers_that_are_no_list_of_names_are_an_error(wrong: object) -> None:
+    message = refused({**session(), "wrappers": wrong}).message
+    assert "jam.wrappers must be a list of names" in message
 
 
 # --- variables -------------------------------------------------------------------------------
@@ -252,7 +252,7 @@ def test_variables_are_filled_in_after_parsing_so_that_no_value_can_add_settings
     monkeypatch.setenv("WORD", injected)
     path = write("jam.toml", f'[jam.session]\nsession_type = "{STORE}"\ntext = "$WORD"\n')
     store = configured(path)
-    assert (store.text, store.ttl) == (injected, 3600)
+    assert (store.text, store.ttl) == (injected.strip(), 3600)
 
 
 def test_variables_are_filled_in_for_numbers_and_for_the_store_itself(
@@ -399,6 +399,129 @@ def test_an_invalid_file_is_named_with_the_line_and_without_a_value(
     assert SECRET not in "".join(traceback.format_exception(error))
 
 
+TWICE = {
+    "JSON": ("jam.json", '{"jam": {"session": {"ttl": 1, "ttl": 2}}}', "ttl appears twice"),
+    "JSON table": ("jam.json", '{"jam": {}, "jam": {}}', "jam appears twice"),
+    "YAML": (
+        "jam.yaml",
+        "jam:\n  ttl: 1\n  ttl: 2\n",
+        "line 3: not valid YAML: ttl appears twice",
+    ),
+    "YAML table": (
+        "jam.yaml",
+        "jam: {}\nb: 1\njam: {}\n",
+        "line 3: not valid YAML: jam appears twice",
+    ),
+    "no name": ("jam.json", f'{{"{SECRET}!": 1, "{SECRET}!": 2}}', "a key appears twice"),
+}
+
+
+@pytest.mark.parametrize(("name", "text", "words"), TWICE.values(), ids=TWICE)
+def test_a_key_that_is_there_twice_is_named(write: Write, name: str, text: str, words: str) -> None:
+    message = refused(write(name, text)).message
+    assert words in message
+    assert SECRET not in message
+
+
+def test_a_key_of_yaml_may_be_one_that_was_merged(write: Write) -> None:
+    base = "base: &base {ttl: 1, text: a}\n"
+    table = f"jam:\n  session: {{<<: *base, ttl: 2, session_type: '{STORE}'}}\n"
+    store = configured(write("jam.yaml", base + table))
+    assert (store.ttl, store.text) == (2, "a")
+
+
+@pytest.mark.parametrize("blank", ["", "   # in seconds"])
+def test_a_setting_of_yaml_that_was_left_blank_is_named(write: Write, blank: str) -> None:
+    head = f"other:\njam:\n  session:\n    session_type: '{STORE}'\n"
+    message = refused(write("jam.yaml", f"{head}    ttl:{blank}\n")).message
+    assert "jam.session.ttl has no value: give it one, write none, or remove the line." in message
+    for none in ("none", "null", "~"):
+        assert configured(write("jam.yaml", f"{head}    ttl: {none}\n")).ttl is None
+
+
+@pytest.mark.parametrize("key", ["SESSION_TYPE", "session-type", "sessions_type", "Session-Type"])
+def test_a_key_that_was_meant_to_be_session_type_is_named(key: str) -> None:
+    message = refused({"session": {key: STORE}}).message
+    assert "session_type is not set." in message
+    assert f"Write session_type instead of {key!r}." in message
+
+
+@pytest.mark.parametrize("default", ["${B}", "$B", "a${B:-c}", "$"])
+def test_a_variable_in_a_default_is_an_error(monkeypatch: pytest.MonkeyPatch, default: str) -> None:
+    table = {"session": {"session_type": STORE, "text": f"${{JAM_TEST_A:-{default}}}"}}
+    assert "session.text has a variable inside a default" in refused(table).message
+    monkeypatch.setenv("JAM_TEST_A", "set")
+    assert "session.text has a variable inside a default" in refused(table).message
+
+
+def test_a_dollar_in_a_default_is_written_twice_as_everywhere() -> None:
+    table = {"session": {"session_type": STORE, "text": "${JAM_TEST_A:-a$$b}"}}
+    assert configured(table).text == "a$b"
+
+
+@pytest.mark.parametrize("around", ["\r", "\n", " ", "\t", "\r\n"])
+def test_blanks_around_what_the_environment_holds_are_no_part_of_it(
+    monkeypatch: pytest.MonkeyPatch, around: str
+) -> None:
+    monkeypatch.setenv("JAM_TEST_A", f"{around}a b{around}")
+    table = {"session": {"session_type": STORE, "text": "$JAM_TEST_A/c"}}
+    assert configured(table).text == "a b/c"
+
+
+def test_a_line_end_after_a_text_is_no_part_of_it() -> None:
+    assert configured({"session": {"session_type": STORE, "text": "a b \r\n"}}).text == "a b "
+
+
+@pytest.mark.parametrize("quote", ["'", '"'])
+def test_quotes_that_are_kept_around_a_value_are_an_error(
+    monkeypatch: pytest.MonkeyPatch, quote: str
+) -> None:
+    quoted = f"{quote}{SECRET}{quote}"
+    monkeypatch.setenv("JAM_TEST_A", quoted)
+    for text, words in (
+        ("$JAM_TEST_A", "session.text uses the environment variable JAM_TEST_A, whose value has"),
+        ("${JAM_TEST_A:-b}", "session.text uses the environment variable JAM_TEST_A, whose value"),
+        (quoted, "session.text has quotes around its value: remove them."),
+    ):
+        message = refused({"session": {"session_type": STORE, "text": text}}).message
+        assert words in message
+        assert SECRET not in message
+    assert configured({"session": {"session_type": STORE, "text": quote}}).text == quote
+
+
+@pytest.mark.parametrize("deep", ["deep.json", "deep.toml", "deep.yaml"])
+def test_a_file_that_is_nested_too_deeply_is_named(write: Write, deep: str) -> None:
+    nested = "[" * 5_000 + "]" * 5_000
+    text = {"deep.json": f'{{"jam": {nested}}}', "deep.toml": f"jam = {nested}"}
+    message = refused(write(deep, text.get(deep, f"jam: {nested}"))).message
+    assert f"{deep} is nested too deeply." in message
+
+
+def test_a_table_that_aliases_make_enormous_is_refused_at_once(write: Write) -> None:
+    lines = ["jam:", "  session:", "    a0: &a0 [x]"]
+    lines += [f"    a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12)]
+    message = refused(write("jam.yaml", "\n".join(lines))).message
+    assert "repeats tables too often by aliases" in message
+
+
+def test_a_table_that_contains_itself_is_refused(write: Write) -> None:
+    text = "jam:\n  session: &a\n    again: *a\n"
+    assert "jam contains itself" in refused(write("jam.yaml", text)).message
+    table: dict[str, Any] = {"session": {"session_type": STORE}}
+    table["session"]["again"] = [table]
+    assert "contains itself" in refused(table).message
+
+
+@pytest.mark.parametrize("name", ["jam.toml", "jam.json", "jam.yaml"])
+def test_a_number_of_thousands_of_digits_is_refused(write: Write, name: str) -> None:
+    number = "7" * 5_000
+    text = {"jam.toml": f"ttl = {number}", "jam.json": f'{{"ttl": {number}}}'}
+    message = refused(write(name, text.get(name, f"ttl: {number}"))).message
+    assert name in message
+    assert "number in it" in message
+    assert "777" not in message
+
+
 @pytest.mark.parametrize("text", ["a: 2024-99-99\n", "a: \x00\n", "a: !!int x\n"])
 def test_yaml_that_only_its_own_rules_forbid_is_an_invalid_file_too(
     write: Write, text: str
@@ -444,18 +567,18 @@ def test_invalid_toml_says_what_is_wrong(write: Write, text: str, reason: str) -
 
 
 @pytest.mark.parametrize(
-    ("key", "match"), [("sesion", "session"), ("plugin", "plugins"), ("sessions", "session")]
+    ("key", "match"), [("sesion", "session"), ("wrapers", "wrappers"), ("sessions", "session")]
 )
 def test_an_unknown_table_is_named_with_the_one_that_was_meant(key: str, match: str) -> None:
     message = refused({**session(), key: {}}).message
-    assert f"jam.{key} is no setting" in message
+    assert f"jam.{key} is not a setting" in message
     assert f"Did you mean '{match}'?" in message
 
 
 def test_an_unknown_table_that_resembles_nothing_is_named_with_all_that_there_are() -> None:
     message = refused({**session(), "colour": {}}).message
-    assert "jam.colour is no setting" in message
-    assert "session, plugins" in message
+    assert "jam.colour is not a setting" in message
+    assert "session, wrappers, wrapper" in message
 
 
 def test_a_session_type_outside_of_the_session_table_is_told_where_it_belongs(
@@ -499,7 +622,7 @@ def test_everything_that_is_wrong_with_a_file_is_said_at_once(
     path = write(
         "jam.toml",
         "[jam]\n"
-        'plugins = ["absent"]\n'
+        'wrappers = ["absent"]\n'
         'colour = "red"\n'
         "[jam.session]\n"
         f'session_type = "{STORE}"\n'
@@ -510,10 +633,10 @@ def test_everything_that_is_wrong_with_a_file_is_said_at_once(
     error = refused(path)
     expected = [
         "jam.session.text uses the environment variable MISSING",
-        "jam.colour is no setting",
+        "jam.colour is not a setting",
         "jam.session.ttl must be a whole number",
-        "jam.session.max_aeg is no option of RecordingSessions. Did you mean 'max_age'?",
-        "plugin 'absent' is not installed",
+        "jam.session.max_aeg is not an option of RecordingSessions. Did you mean 'max_age'?",
+        "wrapper 'absent' is not installed",
     ]
     assert len(error.problems) == len(expected)
     for text in expected:

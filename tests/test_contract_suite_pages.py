@@ -6,15 +6,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from jam_testing import CONTRACT_VERSION, SessionContract, clauses_of
 
-from jam_core.testing import CONTRACT_VERSION, SessionContract, clauses_of
 from tests.test_documentation import table_rows
 from tests.wrong_stores.pages import CONTRACT, PAGES
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_page_is_up_to_date(page: Path) -> None:
-    assert page.read_text() == PAGES[page](), "python -m tests.wrong_stores writes it anew"
+    assert page.read_text() == PAGES[page](), "python -m tests.wrong_stores writes it again"
 
 
 def test_every_test_of_the_suite_is_a_clause_with_a_promise() -> None:
@@ -37,11 +37,22 @@ def test_the_attributes_are_documented_with_their_defaults() -> None:
     assert {name: cells[1] for name, cells in rows.items()} == {
         name: str(getattr(SessionContract, name)) for name in rows
     }
-    assert set(rows) == {"race_rounds", "histories", "history_length", "outage_limit"}
+    assert set(rows) == {
+        "race_rounds",
+        "histories",
+        "history_length",
+        "interrupted_operations",
+        "histories_at_once",
+        "in_steps",
+        "calls_at_once",
+        "many_sessions",
+        "clause_limit",
+        "outage_limit",
+    }
 
 
 def test_the_contract_can_be_printed_without_the_repository(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "jam_core.testing"]
+    command = [sys.executable, "-m", "jam_testing"]
     printed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert printed.stdout.startswith("## options\n")
     assert CONTRACT.read_text().endswith(printed.stdout)

@@ -3,15 +3,17 @@
 import re
 from inspect import formatannotation, signature
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import pytest
 from jam_json import JSONSessions
 from jam_redis import RedisSessions
 from jam_sqlalchemy import SQLAlchemySessions
 
+from docs.figures.draw import PICTURES
 from jam_core import BaseSession, Jam, JamError, exceptions
-from jam_core.options import Option, options_of
-from jam_core.session import OPERATIONS, aliases_of
+from jam_core.hosting import OPERATIONS, Option, options_of
 
 ROOT = Path(__file__).parents[1]
 
@@ -56,13 +58,15 @@ def test_every_error_has_its_row_and_no_other() -> None:
 def test_every_error_leads_to_its_entry(error: type[JamError]) -> None:
     (note,) = error("what was wrong").__notes__
     page, _, anchor = note.removeprefix("What to do: ").partition("#")
-    assert Path(page).samefile(ERRORS_PAGE)
+    address = urlsplit(page)
+    assert (address.scheme, address.netloc) == ("file", "")
+    assert Path(url2pathname(address.path)).samefile(ERRORS_PAGE)
     assert anchor in anchors_of(ERRORS_PAGE)
     entry = ERRORS_PAGE.read_text().partition(f"\n## {error.error_code}\n\n`{error.__name__}`")[2]
     assert entry
 
 
-OPTIONS_OF_EVERY_STORE = options_of(BaseSession)  # type: ignore[type-abstract]
+OPTIONS_OF_EVERY_STORE = options_of(BaseSession)
 
 
 def own_options_of(store: type[BaseSession]) -> dict[str, Option]:
@@ -105,12 +109,13 @@ def test_every_call_of_an_application_is_explained() -> None:
 
 def test_every_alias_is_documented() -> None:
     rows = table_rows(ROOT / "docs" / "configuration.md", "option")
-    for alias, option in aliases_of(BaseSession).items():
+    aliases = {alias: one.name for one in options_of(BaseSession).values() for alias in one.aliases}
+    for alias, option in aliases.items():
         assert f"`{alias}`" in rows[option][0]
 
 
 def test_every_hook_has_its_row_with_its_signature() -> None:
-    documented = table_rows(ROOT / "docs" / "wrapping-plugins.md", "operation")
+    documented = table_rows(ROOT / "docs" / "wrappers.md", "operation")
     assert tuple(documented) == OPERATIONS
     for operation, (_, parameters, returns) in documented.items():
         hook = signature(getattr(BaseSession, operation))
@@ -131,7 +136,7 @@ def test_the_table_of_what_stores_can_do_says_what_they_can(tmp_path: Path) -> N
     opened: dict[str, BaseSession] = {
         "json": JSONSessions(tmp_path / "sessions.json"),
         "redis": RedisSessions("redis://127.0.0.1:1"),
-        "sqlalchemy": SQLAlchemySessions(f"sqlite:///{tmp_path}/sessions.db"),
+        "sqlalchemy": SQLAlchemySessions(f"sqlite+aiosqlite:///{tmp_path}/sessions.db"),
     }
     for name, store in opened.items():
         with store:
@@ -156,8 +161,14 @@ HEADINGS = ["Set-up", "Example", "Options", "How expiry works", "What is stored"
 @pytest.mark.parametrize("store", STORES)
 def test_the_pages_of_the_stores_have_the_same_headings(store: str) -> None:
     page = (ROOT / "docs" / "stores" / f"{store}.md").read_text()
-    headings = re.findall(r"^## (.*)$", page, re.MULTILINE)
+    headings = re.findall(r"^##+ (.*)$", page, re.MULTILINE)
     assert [heading for heading in headings if heading in HEADINGS] == HEADINGS
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_the_pictures_are_as_they_are_drawn(name: str) -> None:
+    drawn = (ROOT / "docs" / "figures" / f"{name}.svg").read_text()
+    assert drawn == PICTURES[name]().svg(), "python -m docs.figures.draw writes it again"
 
 
 def test_what_is_said_to_show_a_promise_is_a_test() -> None:
@@ -165,7 +176,7 @@ def test_what_is_said_to_show_a_promise_is_a_test() -> None:
     tests = [
         *(ROOT / "tests").rglob("*.py"),
         *ROOT.glob("plugins/*/tests/*.py"),
-        *(ROOT / "jam_core" / "testing").glob("*.py"),
+        *ROOT.glob("plugins/jam-testing/jam_testing/*.py"),
     ]
     there = {name for file in tests for name in re.findall(r"def (test_\w+)", file.read_text())}
     assert named - there == set()

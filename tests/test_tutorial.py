@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.isolated import ROOT, build_wheels, done, script_of
+from tests.isolated import ROOT, blocks_of, build_wheels, done, script_of
 
+pytestmark = pytest.mark.exhaustive
 EXAMPLE = ROOT / "examples" / "jam-lmdb"
 
 
@@ -15,12 +16,18 @@ EXAMPLE = ROOT / "examples" / "jam-lmdb"
 def followed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The folder in which the tutorial was followed, and what was on the screen."""
     directory = tmp_path_factory.mktemp("tutorial")
-    (core,) = build_wheels(directory, ["jam-core"]).values()
+    wheels = build_wheels(directory, ["jam-core", "jam-cli", "jam-testing"]).values()
     folder = directory / "empty"
     folder.mkdir()
-    script = script_of(ROOT / "docs" / "tutorial.md")
+    script = script_of(blocks_of(ROOT / "docs" / "tutorial.md"))
     # Until it is published, this is where pip finds it.
-    return folder, done("bash", "-c", script, cwd=folder, PIP_FIND_LINKS=core.parent)
+    return folder, done(
+        "bash",
+        "-c",
+        script,
+        cwd=folder,
+        PIP_FIND_LINKS=" ".join(str(wheel.parent) for wheel in wheels),
+    )
 
 
 def test_following_it_leads_to_a_store_that_is_proven_and_works(
@@ -28,7 +35,7 @@ def test_following_it_leads_to_a_store_that_is_proven_and_works(
 ) -> None:
     _, screen = followed
     assert screen.count("It works.") == 2
-    assert len(re.findall(r"^\d+ passed, \d+ skipped", screen, re.MULTILINE)) == 2
+    assert len(re.findall(r"^\d+ passed, \d+ skipped", screen, re.MULTILINE)) == 3
     assert f"distribution   jam-lmdb {version('jam-lmdb')}" in screen
 
 

@@ -1,12 +1,14 @@
 import importlib
 import sys
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from typing import Any
 
 import pytest
+from jam_testing.memory import MemorySessions
 
 from jam_core import (
     Jam,
+    JamConfigurationError,
     JamPluginConflict,
     JamPluginLoadError,
     JamPluginNotFound,
@@ -14,7 +16,6 @@ from jam_core import (
     hookimpl,
 )
 from tests.distributions import Site
-from tests.memory_store import MemorySessions
 
 Change = Callable[[dict[str, Any]], dict[str, Any] | None]
 Wrapped = Generator[None, Any, Any]
@@ -84,9 +85,9 @@ class Named:
         return result
 
 
-def opened(*plugins: object, names: Sequence[str] = ()) -> Jam:
-    config = {"session": {"session_type": MemorySessions}, "plugins": list(names)}
-    return Jam(config, plugins=plugins)
+def opened(*plugins: object, names: Sequence[str] = (), **settings: object) -> Jam:
+    config = {"session": {"session_type": MemorySessions}, "wrappers": list(names), **settings}
+    return Jam(config, wrappers=plugins)
 
 
 def refused(
@@ -99,7 +100,7 @@ def refused(
     return caught.value.message
 
 
-# --- what a wrapping plugin sees and does ----------------------------------------------------
+# --- what a wrapper sees and does ----------------------------------------------------
 
 
 def test_a_wrapping_plugin_sees_the_arguments_and_the_result_of_every_operation() -> None:
@@ -295,6 +296,18 @@ class NoGenerator:
         return None
 
 
+class NeedsItByName:
+    @hookimpl(wrapper=True)
+    def get(self, *, session_id: str) -> Wrapped:
+        return (yield)
+
+
+class Asynchronous:
+    @hookimpl(wrapper=True)
+    async def get(self, session_id: str) -> AsyncGenerator[None, None]:
+        yield
+
+
 class NeedsArguments(Recorder):
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -305,15 +318,17 @@ class NeedsArguments(Recorder):
     [
         (AnswersLikeAStore(), "implements get as a store would"),
         (AnswersLikeAStore(), "@jam_core.hookimpl(wrapper=True)"),
-        (NoSuchHook(), "unknown hook 'creat'"),
+        (NoSuchHook(), "wraps 'creat', which is not an operation. Did you mean 'create'?"),
         (NoSuchHook(), "jam_core.BaseSession"),
-        (NoOperation(), "unknown hook 'close'"),
-        (Unmarked(), "implements no hook of jam"),
+        (NoOperation(), "wraps 'close', which is not an operation"),
+        (Unmarked(), "wraps no operation"),
         (Unmarked(), "@jam_core.hookimpl(wrapper=True)"),
         (NoSuchParameter(), "get(sid"),
         (NoSuchParameter(), "'sid'"),
+        (NeedsItByName(), "get(session_id)"),
         (NoGenerator(), "not a generator"),
-        (NeedsArguments, "cannot be instantiated: TypeError"),
+        (Asynchronous(), "`async def`"),
+        (NeedsArguments, "failed to start: TypeError"),
     ],
 )
 def test_a_plugin_that_does_not_fit_is_refused_by_name(plugin: object, words: str) -> None:
@@ -332,7 +347,7 @@ def test_a_plugin_that_is_given_twice_is_refused_by_name() -> None:
 
 def test_a_store_is_no_wrapping_plugin() -> None:
     message = refused(MemorySessions())
-    assert "MemorySessions implements create as a store would" in message
+    assert "MemorySessions is a store, not a wrapper" in message
 
 
 def test_a_class_is_instantiated() -> None:
@@ -417,10 +432,6 @@ def test_named_plugins_are_wrapped_in_their_order_inside_of_those_that_are_passe
         ("import sys; sys.exit(3)", "fails to import: SystemExit"),
         ("import toy_driver", "it needs the package 'toy_driver', which is not installed"),
         ("", "fails to import: AttributeError"),
-        (
-            "class Plugin:\n        def __init__(self): raise ValueError('secret')",
-            "cannot be instantiated: ValueError",
-        ),
     ],
 )
 def test_a_named_plugin_that_cannot_be_loaded_is_named_with_its_distribution(
@@ -433,28 +444,128 @@ def test_a_named_plugin_that_cannot_be_loaded_is_named_with_its_distribution(
     assert "secret" not in message
 
 
+def test_a_named_plugin_that_fails_to_start_is_named_without_the_words_of_its_error(
+    site: Site,
+) -> None:
+    source = "class Plugin:\n        def __init__(self): raise ValueError('secret')"
+    site.install_wrapper("audit", source, "Plugin")
+    message = refused(names=["audit"])
+    assert "audit: Plugin toy_audit.Plugin failed to start: ValueError" in message
+    assert "secret" not in message
+
+
 def test_a_named_plugin_that_does_not_fit_is_refused_by_name(site: Site) -> None:
     site.install_wrapper("audit", "class Plugin: pass", "Plugin")
-    assert "Plugin toy_audit.Plugin implements no hook of jam" in refused(names=["audit"])
+    assert "Plugin toy_audit.Plugin wraps no operation" in refused(names=["audit"])
 
 
 def test_a_named_module_that_does_not_fit_is_refused_by_name(site: Site) -> None:
     site.install_wrapper("audit", "")
-    assert "Plugin toy_audit implements no hook of jam" in refused(names=["audit"])
+    assert "Plugin toy_audit wraps no operation" in refused(names=["audit"])
 
 
 def test_a_named_plugin_that_is_not_installed_is_answered_with_what_is(site: Site) -> None:
     site.install_wrapper("audit", CLASS, "Audit")
     message = refused(names=["adit"], kind=JamPluginNotFound)
-    assert "plugin 'adit' is not installed. Did you mean 'audit'? Installed: 'audit'." in message
+    assert "wrapper 'adit' is not installed. Did you mean 'audit'? Installed: 'audit'." in message
 
 
 def test_two_distributions_that_provide_one_plugin_are_both_named(site: Site) -> None:
     for name in ("one", "two"):
         module = f"toy_{name}"
-        groups = {"jam.plugins": {"audit": f"{module}:Audit"}}
+        groups = {"jam.wrappers": {"audit": f"{module}:Audit"}}
         site.install(f"jam-{name}", {module: CLASS}, groups)
     message = refused(names=["audit"], kind=JamPluginConflict)
     assert "jam-one 1.0" in message
     assert "jam-two 1.0" in message
     assert "Uninstall all but one" in message
+
+
+def test_a_wrapper_may_be_named_by_its_path(site: Site) -> None:
+    site.install("mine", {"toy_mine": CLASS}, {})
+    opened(names=["toy_mine:Audit"]).session_get("id")
+    assert sys.modules["toy_mine"].calls == ["id"]
+
+
+def test_a_wrapper_in_the_former_group_is_named_with_what_to_do(site: Site) -> None:
+    site.install("jam-old", {"toy_old": CLASS}, {"jam.plugins": {"audit": "toy_old:Audit"}})
+    message = refused(names=["audit"], kind=JamPluginNotFound)
+    assert (
+        "jam-old 1.0 provides it in the group jam.plugins, which is now called jam.wrappers"
+        in message
+    )
+
+
+def test_the_former_name_of_the_setting_is_answered_with_the_present_one(site: Site) -> None:
+    with pytest.raises(JamConfigurationError, match=r"jam\.plugins is now called wrappers"):
+        Jam({"session": {"session_type": MemorySessions}, "plugins": ["audit"]})
+
+
+# --- options of wrappers ---------------------------------------------------------------------
+
+WITH_OPTIONS = """
+    import jam_core
+
+    class Audit:
+        made = []
+
+        def __init__(self, *, path: str, keep: int = 10):
+            self.made.append((path, keep))
+
+        @jam_core.hookimpl(wrapper=True)
+        def get(self):
+            return (yield)
+"""
+
+
+def test_a_wrapper_takes_its_options_from_a_table_of_its_own(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AUDIT", "audit.log")
+    site.install_wrapper("audit", WITH_OPTIONS, "Audit")
+    opened(names=["audit"], wrapper={"audit": {"path": "${AUDIT}", "keep": "30"}})
+    assert sys.modules["toy_audit"].Audit.made == [("audit.log", 30)]
+
+
+def test_a_wrapper_that_is_passed_by_name_takes_its_options_too(site: Site) -> None:
+    site.install_wrapper("audit", WITH_OPTIONS, "Audit")
+    opened("audit", wrapper={"audit": {"path": "audit.log"}})
+    assert sys.modules["toy_audit"].Audit.made == [("audit.log", 10)]
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ({}, "jam.wrapper.audit.path is missing: Audit needs it"),
+        (
+            {"path": "a", "keeep": 1},
+            "jam.wrapper.audit.keeep is not an option of Audit. Did you mean",
+        ),
+        ({"path": "a", "keep": "some"}, "jam.wrapper.audit.keep must be a whole number"),
+        (5, "jam.wrapper.audit must be a table"),
+    ],
+)
+def test_options_that_a_wrapper_cannot_take_are_refused_with_their_keys(
+    site: Site, table: object, words: str
+) -> None:
+    site.install_wrapper("audit", WITH_OPTIONS, "Audit")
+    with pytest.raises(JamConfigurationError) as caught:
+        opened(names=["audit"], wrapper={"audit": table})
+    assert words in caught.value.message
+    assert sys.modules["toy_audit"].Audit.made == []
+
+
+def test_options_of_a_wrapper_that_is_no_class_are_refused(site: Site) -> None:
+    site.install_wrapper("audit", MODULE)
+    with pytest.raises(JamConfigurationError, match=r"jam\.wrapper\.audit cannot be set"):
+        opened(names=["audit"], wrapper={"audit": {"path": "a"}})
+
+
+def test_options_of_a_wrapper_that_is_not_used_are_refused(site: Site) -> None:
+    site.install_wrapper("audit", WITH_OPTIONS, "Audit")
+    with pytest.raises(JamConfigurationError) as caught:
+        opened(names=["audit"], wrapper={"audit": {"path": "a"}, "adit": {}})
+    assert (
+        "jam.wrapper.adit holds the options of a wrapper that is not used" in caught.value.message
+    )
+    assert "Did you mean 'audit'?" in caught.value.message

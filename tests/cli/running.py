@@ -1,12 +1,18 @@
-"""Running the console script as an operator does, in an environment that is all but empty."""
+"""Running the command as an operator does, in an environment that is all but empty."""
 
+import importlib
+import io
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack, chdir
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest.mock import patch
+
+from jam_cli import main
 
 ROOT = Path(__file__).parents[2]
 JAM = Path(sys.executable).parent / "jam"
@@ -31,13 +37,54 @@ class Ran(NamedTuple):
         return json.loads(self.out)
 
 
-def jam(
-    *arguments: str,
-    cwd: Path,
-    command: Sequence[str] = (str(JAM),),
-    **environment: str,
+def jam(*arguments: str, cwd: Path, **environment: str) -> Ran:
+    """Run the command in this process, which costs a tenth of one of its own.
+
+    Args:
+        *arguments: Its command line.
+        cwd: Where.
+        **environment: The whole environment; of `PYTHONPATH`, what comes before the rest.
+    """
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", newline="") for _ in range(2))
+    path = list(filter(None, environment.get("PYTHONPATH", "").split(os.pathsep)))
+    with (
+        ExitStack() as stack,
+        Path(os.devnull).open() as nothing,
+        chdir(cwd),
+        patch.dict(os.environ, environment, clear=True),
+        patch.multiple(
+            sys,
+            argv=["jam", *arguments],
+            path=[*path, *sys.path],
+            stdin=nothing,
+            stdout=out,
+            stderr=err,
+            dont_write_bytecode=True,
+        ),
+    ):
+        stack.callback(_forget_modules, set(sys.modules))
+        importlib.invalidate_caches()
+        code = main()
+        out.flush()
+        err.flush()
+    ran = Ran(code, *(stream.buffer.getvalue().decode() for stream in (out, err)))
+    assert "Traceback" not in ran.out + ran.err, ran.err
+    return ran
+
+
+def _forget_modules(known: set[str]) -> None:
+    """Forget what was imported meanwhile from elsewhere than where this environment is."""
+    here = (str(ROOT), sys.prefix, sys.base_prefix)
+    for name in set(sys.modules) - known:
+        file = getattr(sys.modules[name], "__file__", None)
+        if file and not file.startswith(here):
+            del sys.modules[name]
+
+
+def jam_process(
+    *arguments: str, cwd: Path, command: Sequence[str] = (str(JAM),), **environment: str
 ) -> Ran:
-    """Run the command.
+    """Run the command in a process of its own.
 
     Args:
         *arguments: Its command line.

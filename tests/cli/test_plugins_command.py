@@ -1,15 +1,18 @@
 """`jam plugins` beside plugins that behave badly."""
 
+import re
+import sys
+import zipapp
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.cli.running import ROOT, Ran, jam
+from tests.cli.running import ROOT, Ran, jam, jam_process
 from tests.distributions import Site
 
 HEALTHY = """
-    from tests.memory_store import MemorySessions
+    from jam_testing.memory import MemorySessions
 
     class Store(MemorySessions):
         '''A toy.
@@ -44,9 +47,9 @@ REASONS = {
     "crashes": "ends the process that imports it (signal 9).",
     "interrupts": "ends the process that imports it",
     "needy": "it needs the package 'toy_driver', which is not installed.",
-    "nostore": "is no subclass of jam_core.BaseSession.",
-    "incomplete": "is no complete store: it lacks clear, create, delete, get, rework, update.",
-    "misnamed": "does not fit the hooks of jam: hook 'get'",
+    "nostore": "is not a subclass of jam_core.BaseSession.",
+    "incomplete": "is not a complete store: it lacks clear, create, delete, get, rework, update.",
+    "misnamed": "cannot be called: get(self, sid) must take session_id",
 }
 PRINTS = 'import os\nprint("}{ noise")\nos.system("echo }{ noise")\n'
 STARTS_A_THREAD = "import threading\nthreading.Thread(target=threading.Event().wait).start()\n"
@@ -93,6 +96,35 @@ def test_what_is_installed_is_listed_and_healthy(tmp_path: Path) -> None:
     assert {"touch", "mutate", "durable", "shared"} <= set(found["json"]["capabilities"])
 
 
+@pytest.mark.parametrize("damage", [b"[console_scripts]\nno equals sign\n", b"\xff\n"])
+def test_a_distribution_whose_metadata_is_damaged_is_named_and_passed_over(
+    toys: Site, damage: bytes
+) -> None:
+    toys.install_store("toy", HEALTHY)
+    toys.install("foreign", {}, {})
+    (toys.path / "foreign-1.0.dist-info" / "entry_points.txt").write_bytes(damage)
+    found = listing(toys, "--json").document
+    assert all(row["healthy"] for row in found["plugins"]), found["plugins"]
+    assert "toy" in {row["name"] for row in found["plugins"]}
+    assert [row["name"] for row in found["passed_over"]] == ["foreign"]
+    ran = listing(toys)
+    assert ran.code == 0
+    assert "foreign 1.0 has an entry_points.txt that cannot be read" in ran.out
+
+
+def test_plugins_inside_of_a_zipapp_are_looked_into(toys: Site) -> None:
+    toys.install_store("toy", HEALTHY)
+    (toys.path / "__main__.py").write_text("import jam_cli, sys\nsys.exit(jam_cli.main())\n")
+    archive = toys.path.parent / "tool.pyz"
+    zipapp.create_archive(toys.path, archive)
+    command = [sys.executable, str(archive)]
+    ran = jam_process(
+        "plugins", "--json", cwd=archive.parent, command=command, PYTHONPATH=str(ROOT)
+    )
+    (toy,) = (row for row in ran.document["plugins"] if row["name"] == "toy")
+    assert toy["reason"] is None
+
+
 def test_plugins_that_behave_badly_are_listed_beside_the_others(toys: Site) -> None:
     for name, source in BADLY.items():
         toys.install_store(name, source)
@@ -132,7 +164,7 @@ def test_a_plugin_that_does_not_return_is_given_up(toys: Site) -> None:
     ran = listing(toys, "show", "hangs", "--timeout", "0.5")
     assert ran.code == 3
     assert "jam-hangs 1.0" in ran.err
-    assert "is not loaded after 0.5 seconds" in ran.err
+    assert "did not load within 0.5 seconds" in ran.err
 
 
 def test_two_that_claim_one_name_are_both_listed_and_broken(toys: Site) -> None:
@@ -147,6 +179,23 @@ def test_two_that_claim_one_name_are_both_listed_and_broken(toys: Site) -> None:
         assert "jam-left" in row["reason"]
         assert "jam-right" in row["reason"]
         assert "import path" in row["reason"]
+    shown = " ".join(listing(toys).out.split())
+    assert shown.count("is provided by 2 distributions") == 1
+    assert "as above" in shown
+
+
+def test_what_a_store_can_do_is_told_by_what_it_lacks(toys: Site) -> None:
+    less = """
+        from jam_core import BaseSession
+        from jam_testing.memory import MemorySessions
+
+        class Store(MemorySessions):
+            mutate = BaseSession.mutate
+    """
+    toys.install_store("toy", less)
+    shown = " ".join(listing(toys).out.split())
+    assert re.search(r"✓ toy jam-toy \S+ every operation but .*mutate", shown)
+    assert re.search(r"✓ json jam-json \S+ every operation, durable, shared ✓", shown)
 
 
 def test_a_wrapping_plugin_is_listed_with_what_it_wraps(toys: Site) -> None:
@@ -156,7 +205,7 @@ def test_a_wrapping_plugin_is_listed_with_what_it_wraps(toys: Site) -> None:
     assert found["audit"]["kind"] == "wrapper"
     assert found["audit"]["capabilities"] == ["create", "delete"]
     assert found["audit"]["healthy"]
-    assert "implements no hook of jam" in found["idle"]["reason"]
+    assert "wraps no operation" in found["idle"]["reason"]
 
 
 def test_a_wrapping_plugin_can_be_shown(toys: Site) -> None:
@@ -201,7 +250,7 @@ def test_people_read_an_options_default_and_meaning(tmp_path: Path) -> None:
     ran = jam("plugins", "show", "redis", cwd=tmp_path, COLUMNS="200")
     assert ran.code == 0
     assert "default: sessions" in ran.out
-    assert "What the names of the Redis keys begin with." in ran.out
+    assert "The prefix of the Redis keys." in ran.out
 
 
 def test_what_is_not_installed_is_answered_with_the_nearest_name(tmp_path: Path) -> None:

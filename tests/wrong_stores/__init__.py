@@ -7,7 +7,9 @@ from tests.wrong_stores import (
     concurrency,
     devices,
     encryption,
+    eventloops,
     faults,
+    lifetimes,
     operations,
     optional,
     records,
@@ -15,6 +17,9 @@ from tests.wrong_stores import (
 )
 from tests.wrong_stores.catalogue import WRONG_STORES, WrongStore
 
-SUBJECTS = (operations, optional, devices, records, time, encryption, concurrency, faults)
+SUBJECTS = (
+    *(operations, optional, devices, records, time, lifetimes),
+    *(encryption, concurrency, eventloops, faults),
+)
 
 __all__ = ["SUBJECTS", "WRONG_STORES", "WrongStore"]

@@ -6,11 +6,9 @@ from typing import Any
 
 from jam_core import (
     JamSessionNotFound,
+    Move,
     SessionInfo,
     SessionRecord,
-    check_session_key,
-    handle_of_hash,
-    hash_id,
 )
 from tests.wrong_stores.catalogue import caught_by
 from tests.wrong_stores.file_store import FileSessions
@@ -18,7 +16,7 @@ from tests.wrong_stores.file_store import FileSessions
 
 @caught_by("test_the_sessions_of_a_key_are_listed", "test_listed_data_is_the_callers_own")
 class ListsWithoutData(FileSessions):
-    """Lists every session with {} for its data."""
+    """Lists every session with {} as its data."""
 
     def list_sessions(self, session_key: str) -> list[SessionInfo]:
         return [replace(one, data={}) for one in super().list_sessions(session_key)]
@@ -26,14 +24,14 @@ class ListsWithoutData(FileSessions):
 
 @caught_by("test_sessions_of_keys_that_resemble_each_other_are_told_apart")
 class ListsByPattern(FileSessions):
-    """Takes the session key for the beginning of session keys."""
+    """Treats the session key as a prefix."""
 
-    def _hashes_of(self, session_key: str) -> list[str]:
-        return [
-            hashed
-            for hashed, record in self.kept.items()
-            if record.session_key.startswith(session_key.rstrip("%")) and self._live(hashed)
-        ]
+    def _live_of(self, session_key: str, now: float) -> dict[str, SessionRecord]:
+        return {
+            place: record
+            for place, record in self.kept.items()
+            if record.session_key.startswith(session_key.rstrip("%")) and not record.ended(now)
+        }
 
 
 @caught_by(
@@ -42,30 +40,27 @@ class ListsByPattern(FileSessions):
     "test_clear_others_and_what_has_expired",
 )
 class SeesWhatHasExpired(FileSessions):
-    """Takes what has expired, and was not purged yet, for sessions."""
+    """Lists expired sessions that have not been purged yet."""
 
-    def _hashes_of(self, session_key: str) -> list[str]:
-        kept = self.kept.items()
-        return [hashed for hashed, record in kept if record.session_key == session_key]
+    def _live_of(self, session_key: str, now: float) -> dict[str, SessionRecord]:
+        return super()._live_of(session_key, now=0)
 
 
 @caught_by("test_what_has_ended_is_not_listed")
 class ListsWhatWasReworked(FileSessions):
-    """Goes on listing a session under its old id."""
+    """Keeps listing a session under its old id."""
 
-    def rework(self, session_id: str) -> str:
-        with self._lock:
-            former = self.kept.get(hash_id(session_id))
-        new = super().rework(session_id)
-        with self._lock:
-            if former is not None:
-                self.kept[hash_id(session_id)] = former
-        return new
+    def move(self, place: str, new_place: str, move: Move) -> bool:
+        former = self.read(place, move.now)
+        moved = super().move(place, new_place, move)
+        if former is not None:
+            self.insert(place, former)
+        return moved
 
 
 @caught_by("test_unknown_and_empty_keys_have_no_sessions")
 class ListsEveryKeyForNone(FileSessions):
-    """Takes an empty session key for all of them."""
+    """Treats an empty session key as all of them."""
 
     def list_sessions(self, session_key: str) -> list[SessionInfo]:
         if session_key:
@@ -76,7 +71,7 @@ class ListsEveryKeyForNone(FileSessions):
 
 @caught_by("test_the_list_tells_when_sessions_end")
 class ListsTheDeadlineForTheEnd(FileSessions):
-    """Tells the deadline where the end of the ttl is asked for."""
+    """Gives the deadline as the end of the ttl."""
 
     def list_sessions(self, session_key: str) -> list[SessionInfo]:
         listed = super().list_sessions(session_key)
@@ -85,16 +80,14 @@ class ListsTheDeadlineForTheEnd(FileSessions):
 
 @caught_by("test_listing_writes_nothing")
 class ListingTouches(FileSessions):
-    """Restarts the ttl of what is listed."""
+    """Restarts the ttl of the sessions that it lists."""
 
-    def list_sessions(self, session_key: str) -> list[SessionInfo]:
-        check_session_key(session_key)
+    def of_key(self, session_key: str, now: float) -> list[SessionRecord]:
         with self._lock:
-            for hashed in self._hashes_of(session_key):
-                record = self.kept[hashed]
+            for place, record in self._live_of(session_key, now).items():
                 # A clock that stands still would hide it.
-                self.kept[hashed] = record._replace(expires_at=self._clock() + 9)
-        return super().list_sessions(session_key)
+                self.kept[place] = record._replace(expires_at=now + 9)
+        return super().of_key(session_key, now)
 
 
 @caught_by("test_a_damaged_session_is_listed_and_can_be_revoked")
@@ -118,16 +111,13 @@ class ListsWhatIsStored(FileSessions):
 
 @caught_by("test_a_session_that_gets_a_new_id_is_listed_once")
 class ListsFromTwoMoments(FileSessions):
-    """Reads the list and the sessions in it at two moments."""
+    """Reads the list and the sessions in it at different moments."""
 
-    def list_sessions(self, session_key: str) -> list[SessionInfo]:
-        check_session_key(session_key)
-        with self._lock:
-            hashes = self._hashes_of(session_key)
+    def of_key(self, session_key: str, now: float) -> list[SessionRecord]:
+        listed = super().of_key(session_key, now)
         sleep(0.001)
-        with self._lock:
-            found = [self._published(hashed) for hashed in hashes if self._live(hashed)]
-        return [info for info in map(self.info_of, found) if info is not None]
+        found = [self.read(record.id_hash, now) for record in listed]
+        return [record for record in found if record is not None]
 
 
 @caught_by("test_revoke_ends_that_session")
@@ -143,34 +133,26 @@ class RevokesEverySession(FileSessions):
 
 @caught_by("test_revoke_takes_any_text")
 class RevokesByPattern(FileSessions):
-    """Takes the handle for the beginning of one."""
+    """Treats the handle as a prefix."""
 
     def revoke(self, session_key: str, handle: str) -> bool:
-        check_session_key(session_key)
-        with self._lock:
-            for hashed in self._hashes_of(session_key):
-                if handle_of_hash(hashed).startswith(handle.rstrip("%*")):
-                    del self.kept[hashed]
-                    return True
+        for record in self.of_key(session_key, self.clock()):
+            if record.handle.startswith(handle.rstrip("%*")):
+                self.remove(record.id_hash)
+                return True
         return False
 
 
 @caught_by("test_of_revoke_and_rework_one_wins")
 class RevokesInTwoSteps(FileSessions):
-    """Looks for the session first, and says that it is ended whatever became of it."""
+    """Looks for the session first, and reports it as ended whatever happened to it."""
 
-    def revoke(self, session_key: str, handle: str) -> bool:
-        check_session_key(session_key)
-        with self._lock:
-            found = [
-                hashed
-                for hashed in self._hashes_of(session_key)
-                if handle_of_hash(hashed) == handle
-            ]
+    def remove_one(self, session_key: str, handle: str, now: float) -> bool:
+        listed = self.of_key(session_key, now)
+        found = [record.id_hash for record in listed if record.handle == handle]
         sleep(0.003)
-        with self._lock:
-            for hashed in found:
-                self.kept.pop(hashed, None)
+        for place in found:
+            self.remove(place)
         return bool(found)
 
 
@@ -204,45 +186,75 @@ class ClearingOthersTouches(FileSessions):
         return super().clear_others(session_id)
 
 
-class ClearsOthersInTwoSteps(FileSessions):
-    """Finds out the key first, and ends its sessions a moment later."""
-
-    def clear_others(self, session_id: str) -> int:
-        kept = self.codec.lookup_hash(session_id)
-        with self._lock:
-            record = self._live(kept)
-            if record is None:
-                raise JamSessionNotFound
-        sleep(0.003)
-        return self._end_others(record.session_key, kept)
-
-    def _end_others(self, session_key: str, kept: Any) -> int:
-        with self._lock:
-            others = [one for one in self._hashes_of(session_key) if one != kept]
-            for hashed in others:
-                del self.kept[hashed]
-        return len(others)
-
-
-caught_by(
+@caught_by(
     "test_clear_others_does_not_end_what_is_reworked",
     "test_of_two_that_clear_the_others_one_is_left",
-)(ClearsOthersInTwoSteps)
+)
+class ClearsOthersInTwoSteps(FileSessions):
+    """Looks up the key first, and ends its sessions a moment later."""
+
+    def remove_others(self, place: str, now: float) -> int | None:
+        record = self.read(place, now)
+        if record is None:
+            return None
+        sleep(0.003)
+        with self._lock:
+            others = self._live_of(record.session_key, now).keys() - {place}
+            for other in others:
+                del self.kept[other]
+        return len(others)
 
 
 @caught_by("test_clear_others_ends_what_is_reworked")
 class ClearsTheOthersItSaw(FileSessions):
     """Makes a list of the others first, and ends those a moment later."""
 
-    def clear_others(self, session_id: str) -> int:
-        kept = self.codec.lookup_hash(session_id)
+    def remove_others(self, place: str, now: float) -> int | None:
         with self._lock:
-            record = self._live(kept)
+            record = self.live(place)
             if record is None:
-                raise JamSessionNotFound
-            others = [one for one in self._hashes_of(record.session_key) if one != kept]
+                return None
+            others = self._live_of(record.session_key, now).keys() - {place}
         sleep(0.003)
-        with self._lock:
-            for hashed in others:
-                self.kept.pop(hashed, None)
+        for other in others:
+            self.remove(other)
         return len(others)
+
+
+@caught_by("test_revoke_refuses_a_handle_that_is_no_string")
+class RevokesNothingSilently(FileSessions):
+    """Does nothing, and says nothing, when a handle is not a string."""
+
+    def revoke(self, session_key: str, handle: Any) -> bool:
+        return isinstance(handle, str) and super().revoke(session_key, handle)
+
+
+@caught_by("test_however_many_sessions_are_listed")
+class ListsThreeAtMost(FileSessions):
+    """Lists at most three sessions."""
+
+    def list_sessions(self, session_key: str) -> list[SessionInfo]:
+        return super().list_sessions(session_key)[:3]
+
+
+@caught_by("test_however_many_sessions_are_listed")
+class ClearsOneHundredOthers(FileSessions):
+    """Ends the others of the first hundred sessions of a key."""
+
+    def remove_others(self, place: str, now: float) -> int | None:
+        record = self.read(place, now)
+        if record is None:
+            return None
+        others = [one for one in self.of_key(record.session_key, now)[:100] if one != record]
+        for other in others:
+            self.remove(other.id_hash)
+        return len(others)
+
+
+@caught_by("test_nothing_moves_created_at")
+class TellsTheLastWriteForCreate(FileSessions):
+    """Gives the time of the last write as the time of creation."""
+
+    def info_of(self, record: SessionRecord) -> SessionInfo | None:
+        info = super().info_of(record)
+        return info and replace(info, created_at=(record.expires_at or 0) - (self.ttl or 0))

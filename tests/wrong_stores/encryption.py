@@ -1,5 +1,7 @@
 """Stores that encrypt in the wrong way."""
 
+import base64
+import json
 import os
 from typing import Any
 
@@ -7,10 +9,10 @@ from jam_core import (
     JamConfigurationError,
     JamSessionEmptyAESKey,
     JamSessionInvalidAESKey,
+    SessionRecord,
     generate_aes_key,
     hash_id,
 )
-from tests.memory_store import Record
 from tests.wrong_stores.catalogue import caught_by
 from tests.wrong_stores.file_store import FileSessions
 
@@ -30,7 +32,7 @@ class HasAPlainTwin(FileSessions):
 
 @caught_by("test_everything_works_encrypted")
 class IssuesPlainIds(HasAPlainTwin):
-    """Issues ids in plain though encryption is on."""
+    """Issues plain ids although encryption is on."""
 
     def create(self, session_key: str, data: dict[str, Any]) -> str:
         return self.plain.create(session_key, data)
@@ -41,7 +43,7 @@ class IssuesPlainIds(HasAPlainTwin):
 
 @caught_by("test_forged_ids_are_refused_quietly")
 class FallsBackToPlainIds(HasAPlainTwin):
-    """Tries in plain what does not verify."""
+    """Tries an id that does not verify as a plain id."""
 
     def get(self, session_id: str) -> dict[str, Any] | None:
         return super().get(session_id) or self.plain.get(session_id)
@@ -49,39 +51,39 @@ class FallsBackToPlainIds(HasAPlainTwin):
 
 @caught_by("test_plain_data_is_not_taken_for_encrypted")
 class FallsBackToPlainData(HasAPlainTwin):
-    """Reads data in plain that is not encrypted."""
+    """Reads data that is not encrypted."""
 
     def get(self, session_id: str) -> dict[str, Any] | None:
         data = super().get(session_id)
         with self._lock:
-            record = self._live(self.codec.lookup_hash(session_id))
+            record = self.live(self.codec.lookup_hash(session_id))
         if data is None and record is not None:
-            return self.plain.codec.decode(record.text, "the file")
+            return self.plain.codec.decode(record.data, "the file")
         return data
 
 
 @caught_by("test_encrypted_data_is_not_taken_for_plain", "test_nothing_readable_is_stored")
 class EncryptsIdsOnly(HasAPlainTwin):
-    """Stores data in plain though encryption is on."""
+    """Stores plain data although encryption is on."""
 
     def create(self, session_key: str, data: dict[str, Any]) -> str:
         session_id = super().create(session_key, data)
         text = self.plain.codec.encode(data)
         with self._lock:
             record = self.kept[hash_id(session_id)]
-            self.kept[hash_id(session_id)] = record._replace(text=text)
+            self.kept[hash_id(session_id)] = record._replace(data=text)
         return session_id
 
 
 @caught_by("test_nothing_readable_is_stored")
 class KeepsAPlainCopy(HasAPlainTwin):
-    """Keeps a plain copy of the data beside the encrypted."""
+    """Keeps a plain copy next to the encrypted data."""
 
     def create(self, session_key: str, data: dict[str, Any]) -> str:
         session_id = super().create(session_key, data)
         with self._lock:
             text = self.plain.codec.encode(data)
-            self.kept["copy " + hash_id(session_id)] = Record("copy", text, None, None)
+            self.kept["copy " + hash_id(session_id)] = SessionRecord("copy", "", text)
         return session_id
 
 
@@ -108,7 +110,7 @@ class SealsWithTheLastKey(FileSessions):
 
 @caught_by("test_no_key_is_an_error")
 class MakesUpAKey(FileSessions):
-    """Encrypts with a key that nobody knows if there is none."""
+    """Encrypts with a random key if none is given."""
 
     def __init__(self, path: Any, **options: Any) -> None:
         try:
@@ -119,7 +121,7 @@ class MakesUpAKey(FileSessions):
 
 @caught_by("test_a_bad_key_is_an_error_that_does_not_show_it")
 class ShowsTheBadKey(FileSessions):
-    """Quotes a key that is none."""
+    """Quotes an invalid key in the error."""
 
     def __init__(self, path: Any, **options: Any) -> None:
         try:
@@ -131,7 +133,7 @@ class ShowsTheBadKey(FileSessions):
 
 @caught_by("test_a_bad_key_is_an_error_that_does_not_show_it")
 class SkipsBadKeys(FileSessions):
-    """Goes on without the keys that are none."""
+    """Skips invalid keys."""
 
     def __init__(self, path: Any, **options: Any) -> None:
         try:
@@ -148,3 +150,27 @@ class DeletesWhatDoesNotVerify(FileSessions):
     def delete(self, session_id: str) -> None:
         with self._lock:
             self.kept.pop(hash_id(session_id), None)
+
+
+@caught_by("test_nothing_readable_is_stored")
+class KeepsTheIdItIssued(FileSessions):
+    """Stores the encrypted id, which opens the session for anybody who reads the backend."""
+
+    def create(self, session_key: str, data: dict[str, Any]) -> str:
+        session_id = super().create(session_key, data)
+        with self._lock:
+            hashed = hash_id(session_id)
+            self.kept[hashed] = self.kept[hashed]._replace(id_key=session_id)
+        return session_id
+
+
+@caught_by("test_nothing_readable_is_stored")
+class KeepsDataInBase64(FileSessions):
+    """Stores the data in base64 next to the encrypted text, for searching."""
+
+    def update(self, session_id: str, data: dict[str, Any]) -> None:
+        super().update(session_id, data)
+        with self._lock:
+            hashed = hash_id(session_id)
+            text = base64.b64encode(json.dumps(data).encode()).decode()
+            self.kept[hashed] = self.kept[hashed]._replace(id_key=text)

@@ -1,17 +1,21 @@
 """Stores that do not say what went wrong, or say too much."""
 
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from jam_testing.memory import MemorySessions
 
 from jam_core import (
     JamSessionCorrupt,
     JamSessionNotFound,
     JamStoreUnavailable,
+    SessionInfo,
+    SessionRecord,
     hash_id,
 )
-from tests.memory_store import MemorySessions
 from tests.wrong_stores.catalogue import caught_by
 from tests.wrong_stores.file_store import FileSessions
 
@@ -23,7 +27,7 @@ PRIVACY = "test_nothing_private_is_said"
 
 @caught_by(OUTAGE)
 class TakesAnOutageForALogout(FileSessions):
-    """Answers None when the backend does not answer."""
+    """Returns None when the backend does not respond."""
 
     def get(self, session_id: str) -> dict[str, Any] | None:
         try:
@@ -52,7 +56,7 @@ class LetsTheDriverSpeak(FileSessions):
 
 @caught_by(OUTAGE)
 class WaitsForEver(FileSessions):
-    """Waits until the backend answers, however long that takes."""
+    """Waits until the backend responds, however long that takes."""
 
     def get(self, session_id: str) -> dict[str, Any] | None:
         try:
@@ -64,7 +68,7 @@ class WaitsForEver(FileSessions):
 
 @caught_by(OUTAGE)
 class PingNeedsNoBackend(FileSessions):
-    """Answers ping without asking the backend."""
+    """Returns from ping without asking the backend."""
 
     def ping(self) -> None:
         pass
@@ -72,7 +76,7 @@ class PingNeedsNoBackend(FileSessions):
 
 @caught_by("test_a_store_opened_in_an_outage_says_so")
 class BeginsAnewInAnOutage(FileSessions):
-    """Begins with an empty memory when the backend does not answer at the start."""
+    """Starts with an empty memory if the backend does not respond at the start."""
 
     def __init__(self, path: Path, **options: Any) -> None:
         try:
@@ -83,7 +87,7 @@ class BeginsAnewInAnOutage(FileSessions):
 
 @caught_by(CORRUPT, OTHER_SERIALIZER)
 class TakesDamageForALogout(FileSessions):
-    """Answers None for a record that cannot be decoded."""
+    """Returns None for a record that cannot be decoded."""
 
     def get(self, session_id: str) -> dict[str, Any] | None:
         try:
@@ -119,7 +123,7 @@ class FailsForAllWhenOneIsDamaged(FileSessions):
 
     def get(self, session_id: str) -> dict[str, Any] | None:
         with self._lock:
-            texts = [record.text for record in self.kept.values()]
+            texts = [record.data for record in self.kept.values()]
         for text in texts:
             self.codec.decode(text, "the file")
         return super().get(session_id)
@@ -154,7 +158,7 @@ class LogsData(FileSessions):
 
 @caught_by(PRIVACY)
 class LogsSecrets(FileSessions):
-    """Writes its options to the log, the key for encryption among them."""
+    """Writes its options to the log, including the encryption key."""
 
     def __init__(self, path: Path, **options: Any) -> None:
         super().__init__(path, **options)
@@ -163,7 +167,7 @@ class LogsSecrets(FileSessions):
 
 @caught_by(PRIVACY)
 class QuotesIds(FileSessions):
-    """Names the id in an error."""
+    """Quotes the id in an error."""
 
     def update(self, session_id: str, data: dict[str, Any]) -> None:
         try:
@@ -174,7 +178,7 @@ class QuotesIds(FileSessions):
 
 @caught_by(PRIVACY)
 class ChainsTheIdBehindAnError(FileSessions):
-    """Names the id in the error behind an error."""
+    """Quotes the id in the cause of an error."""
 
     def rework(self, session_id: str) -> str:
         with self._lock:
@@ -186,7 +190,58 @@ class ChainsTheIdBehindAnError(FileSessions):
 
 @caught_by(PRIVACY)
 class ShowsItsRecords(FileSessions):
-    """Shows what it keeps in its repr."""
+    """Shows stored data in its repr."""
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.kept}>"
+        return f"<{type(self).__name__} {[tuple(record) for record in self.kept.values()]}>"
+
+
+@caught_by("test_a_silent_backend_is_an_outage")
+class TakesSilenceForALogout(FileSessions):
+    """Returns None if the backend does not respond in time, and raises if it is down."""
+
+    def get(self, session_id: str) -> dict[str, Any] | None:
+        try:
+            return super().get(session_id)
+        except JamStoreUnavailable:
+            if self.path.parent.exists():
+                return None
+            raise
+
+
+@caught_by("test_what_an_outage_refused_is_not_carried_out_later")
+class CarriesOutLaterWhatItRefused(FileSessions):
+    """Keeps a write that failed in an outage, and carries it out with the next one."""
+
+    def __init__(self, path: Path, **options: Any) -> None:
+        super().__init__(path, **options)
+        self.waiting: list[tuple[str, dict[str, Any]]] = []
+
+    def update(self, session_id: str, data: dict[str, Any]) -> None:
+        try:
+            super().update(session_id, data)
+        except JamStoreUnavailable:
+            self.waiting.append((session_id, data))
+            raise
+        for waiting in [self.waiting.pop() for _ in self.waiting]:
+            super().update(*waiting)
+
+
+@caught_by(OUTAGE)
+class RestoreLetsTheDriverSpeak(FileSessions):
+    """Raises whatever the backend's driver raises when operators move sessions."""
+
+    def restore(self, records: Sequence[SessionRecord]) -> int:
+        self.path.stat()
+        return super().restore(records)
+
+
+@caught_by(OUTAGE)
+class ListsNothingInAnOutage(FileSessions):
+    """Lists no sessions when the backend does not respond."""
+
+    def list_sessions(self, session_key: str) -> list[SessionInfo]:
+        try:
+            return super().list_sessions(session_key)
+        except JamStoreUnavailable:
+            return []

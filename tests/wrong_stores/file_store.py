@@ -3,16 +3,16 @@
 import fcntl
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, ClassVar
 
 import pytest
+from jam_testing import BreakBackend, Damage, SessionContract, Snapshot, StoreFactory
+from jam_testing.memory import MemorySessions
 
-from jam_core import JamStoreUnavailable, hash_id
-from jam_core.testing import BreakBackend, Damage, SessionContract, Snapshot, StoreFactory
-from tests.memory_store import MemorySessions, Record
+from jam_core import JamStoreUnavailable, SessionRecord, hash_id, pack_record, unpack_record
 
 
 class FileSessions(MemorySessions):
@@ -28,12 +28,36 @@ class FileSessions(MemorySessions):
     def __init__(self, path: Path, **options: Any) -> None:
         super().__init__(**options)
         self.path = path
-        self._lock = Transaction(self)
-        self.ping()
+        self._own_lock: AbstractContextManager[object] | None = None
+        self.look()
 
-    def ping(self) -> None:
+    # A new one each time: when an exception strikes anywhere, it goes with its frame, and the
+    # lock with it.
+    @property
+    def _lock(self) -> AbstractContextManager[object]:
+        return Transaction(self) if self._own_lock is None else self._own_lock
+
+    @_lock.setter
+    def _lock(self, lock: AbstractContextManager[object]) -> None:
+        self._own_lock = lock
+
+    def look(self) -> None:
         with self._lock:
             pass
+
+    def live(self, place: str | None) -> SessionRecord | None:
+        """Return a live session; call it under the lock."""
+        record = self.kept.get(place or "")
+        return None if record is None or record.ended(self.clock()) else record
+
+    def load(self) -> None:
+        """Read the sessions from the file."""
+        found = json.loads(self.path.read_text() or "{}")
+        self.kept = {place: unpack_record(text, self.where(place)) for place, text in found.items()}
+
+    def text(self) -> str:
+        """Return what the file is to hold."""
+        return json.dumps({place: pack_record(record) for place, record in self.kept.items()})
 
 
 class Transaction:
@@ -44,16 +68,17 @@ class Transaction:
         self._file: IO[str]
 
     def __enter__(self) -> None:
+        path = self._store.path
+        if path.with_name("silent").exists():
+            raise JamStoreUnavailable("The file did not answer in time.")
         try:
-            self._store.path.touch()
-            file = self._store.path.open("r+")
+            lock = path.with_suffix(".lock").open("w")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            path.touch()
+            self._store.load()
         except OSError as error:
             raise JamStoreUnavailable("The file cannot be opened.") from error
-        fcntl.flock(file, fcntl.LOCK_EX)
-        self._file = file
-        text = file.read()
-        records = json.loads(text) if text else {}
-        self._store.kept = {hashed: Record(*fields) for hashed, fields in records.items()}
+        self._file = lock
         self._before = dict(self._store.kept)
 
     def __exit__(
@@ -62,11 +87,12 @@ class Transaction:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        with self._file as file:
+        with self._file:
             if self._store.kept != self._before:
-                file.seek(0)
-                file.truncate()
-                json.dump(self._store.kept, file)
+                # Killed in the middle, the process leaves the file as it was.
+                new = self._store.path.with_suffix(".new")
+                new.write_text(self._store.text())
+                new.replace(self._store.path)
 
 
 class FileContract(SessionContract):
@@ -100,6 +126,20 @@ class FileContract(SessionContract):
         return unreachable
 
     @pytest.fixture
+    def hang_backend(self, file: Path) -> BreakBackend:
+        """Let the store give up at once, as if it had waited: what it says is what matters."""
+
+        @contextmanager
+        def silent() -> Iterator[None]:
+            file.with_name("silent").touch()
+            try:
+                yield
+            finally:
+                file.with_name("silent").unlink()
+
+        return silent
+
+    @pytest.fixture
     def snapshot(self, file: Path) -> Snapshot:
         return file.read_text
 
@@ -107,7 +147,9 @@ class FileContract(SessionContract):
     def damage(self, file: Path) -> Damage:
         def damage(session_id: str) -> None:
             records = json.loads(file.read_text())
-            records[hash_id(session_id)][1] = "damaged"
+            place = hash_id(session_id)
+            record = unpack_record(records[place], "A session")
+            records[place] = pack_record(record._replace(data="damaged"))
             file.write_text(json.dumps(records))
 
         return damage

@@ -7,8 +7,15 @@ from fnmatch import fnmatchcase
 from typing import Any
 from uuid import uuid4
 
-from jam_core import JamSessionDataError, JamSessionNotFound, check_session_key, hash_id
-from tests.memory_store import Record
+from jam_core import (
+    Change,
+    JamSessionDataError,
+    JamSessionNotFound,
+    Move,
+    SessionRecord,
+    check_session_key,
+    hash_id,
+)
 from tests.wrong_stores.catalogue import caught_by
 from tests.wrong_stores.file_store import FileSessions
 
@@ -44,7 +51,7 @@ class TruncatesKeys(ChangesKeys):
 
 @caught_by(LOOKS_ALIKE)
 class FoldsTheCaseOfKeys(ChangesKeys):
-    """Takes session keys for the same that differ in upper and lower case only."""
+    """Treats session keys that differ only in case as the same."""
 
     def changed(self, session_key: str) -> str:
         return session_key.casefold()
@@ -52,7 +59,7 @@ class FoldsTheCaseOfKeys(ChangesKeys):
 
 @caught_by(LOOKS_ALIKE)
 class StripsKeys(ChangesKeys):
-    """Takes spaces around a session key away."""
+    """Strips spaces around a session key."""
 
     def changed(self, session_key: str) -> str:
         return session_key.strip() or session_key
@@ -60,7 +67,7 @@ class StripsKeys(ChangesKeys):
 
 @caught_by(LOOKS_ALIKE)
 class NormalizesKeys(ChangesKeys):
-    """Takes session keys for the same that Unicode normalizes to the same."""
+    """Treats session keys that Unicode normalizes to the same string as one."""
 
     def changed(self, session_key: str) -> str:
         return unicodedata.normalize("NFC", session_key)
@@ -68,7 +75,7 @@ class NormalizesKeys(ChangesKeys):
 
 @caught_by(LOOKS_ALIKE)
 class CutsKeysAtNul(ChangesKeys):
-    """Hands session keys to something written in C, which stops at the first NUL."""
+    """Passes session keys to something written in C, which stops at the first NUL."""
 
     def changed(self, session_key: str) -> str:
         return session_key.partition("\0")[0] or session_key
@@ -76,7 +83,7 @@ class CutsKeysAtNul(ChangesKeys):
 
 @caught_by(LOOKS_ALIKE)
 class SplitsKeysAtTheColon(ChangesKeys):
-    """Finds the session key before the first colon."""
+    """Takes what is before the first colon for the session key."""
 
     def changed(self, session_key: str) -> str:
         return session_key.partition(":")[0]
@@ -84,7 +91,7 @@ class SplitsKeysAtTheColon(ChangesKeys):
 
 @caught_by(LOOKS_ALIKE)
 class ClearsByPrefix(FileSessions):
-    """Clears every session whose key begins with the one that was given."""
+    """Clears every session whose key starts with the given one."""
 
     def clear(self, session_key: str) -> None:
         with self._lock:
@@ -150,7 +157,7 @@ class WantsPrintableKeys(FileSessions):
 
 @caught_by("test_clear_of_a_key_without_sessions_is_silent")
 class ClearMissesTheKey(FileSessions):
-    """Raises where there is nothing to clear."""
+    """Raises an error if there is nothing to clear."""
 
     def clear(self, session_key: str) -> None:
         with self._lock:
@@ -162,7 +169,7 @@ class ClearMissesTheKey(FileSessions):
 
 @caught_by("test_create_refuses_a_key_that_is_no_name")
 class TakesAnyKey(FileSessions):
-    """Turns whatever is given as a session key into text."""
+    """Converts whatever is passed as a session key to a string."""
 
     def create(self, session_key: str, data: dict[str, Any]) -> str:
         return super().create(str(session_key) or "nobody", data)
@@ -180,7 +187,7 @@ class CreatesLater(FileSessions):
 
 @caught_by("test_get_returns_what_create_stored")
 class ReturnsIdsThatAreNoText(FileSessions):
-    """Returns bytes for an id."""
+    """Returns an id as bytes."""
 
     def create(self, session_key: str, data: dict[str, Any]) -> str:
         return super().create(session_key, data).encode()  # type: ignore[return-value]
@@ -222,7 +229,7 @@ class TruncatesData(FileSessions):
 
 @caught_by(UNCHANGED)
 class KnowsTheBasicPlaneOnly(FileSessions):
-    """Replaces the characters of Unicode beyond the first 65,536."""
+    """Replaces the characters beyond Unicode's first 65,536."""
 
     def get(self, session_id: str) -> dict[str, Any] | None:
         data = super().get(session_id)
@@ -244,7 +251,7 @@ class DropsWhatIsNone(FileSessions):
 
 @caught_by("test_data_that_is_no_dict_is_refused")
 class TakesAnyData(FileSessions):
-    """Stores data that is no dict under a name of its own."""
+    """Stores data that is not a dict, under a name that it makes up."""
 
     def update(self, session_id: str, data: Any) -> None:
         super().update(session_id, data if isinstance(data, dict) else {"data": data})
@@ -252,7 +259,7 @@ class TakesAnyData(FileSessions):
 
 @caught_by("test_what_json_cannot_write_is_refused_with_its_path")
 class WritesEverythingAsText(FileSessions):
-    """Turns what JSON cannot write into text, instead of refusing it."""
+    """Converts what JSON cannot write to a string, instead of refusing it."""
 
     def create(self, session_key: str, data: dict[str, Any]) -> str:
         if isinstance(data, dict):
@@ -262,36 +269,28 @@ class WritesEverythingAsText(FileSessions):
 
 @caught_by("test_create_and_rework_never_overwrite_a_session")
 class ReusesIds(FileSessions):
-    """Overwrites the session that has the id."""
+    """Overwrites the session that already has the id."""
 
-    def create(self, session_key: str, data: dict[str, Any]) -> str:
-        def take(session_id: str) -> bool:
-            deadline = self.deadline(self._clock())
-            expires_at = self.expiry(self._clock(), deadline)
-            with self._lock:
-                record = Record(session_key, self.codec.encode(data), deadline, expires_at)
-                self.kept[hash_id(session_id)] = record
-            return True
-
-        return self.codec.mint(take)
+    def insert(self, place: str, record: SessionRecord) -> bool:
+        self.remove(place)
+        return super().insert(place, record)
 
 
 @caught_by("test_an_id_factory_that_repeats_itself_is_an_error")
 class MakesUpIds(FileSessions):
-    """Makes ids of its own when those of the id_factory are taken."""
+    """Makes up ids when those of the id_factory are taken."""
 
     def create(self, session_key: str, data: dict[str, Any]) -> str:
         with self._lock:
             taken = bool(self.kept)
-        mint = self.codec.mint
         if taken:
-            self.codec.mint = lambda take, prefix="": mint(take, str(uuid4()))  # type: ignore[method-assign]
+            self.codec.new_ids = lambda _="": ((one := str(uuid4()), one) for _ in range(9))  # type: ignore[assignment, method-assign]
         return super().create(session_key, data)
 
 
 @caught_by("test_the_callers_data_stays_the_callers")
 class SharesItsData(FileSessions):
-    """Keeps the dict that it was given, and hands out the same to everybody."""
+    """Keeps the dict that it was given, and returns the same one to everybody."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -316,18 +315,16 @@ class CopiesOnlyTheSurface(SharesItsData):
 
 @caught_by(NEVER_ISSUED)
 class AdoptsForgedIds(FileSessions):
-    """Makes a session of whatever id is updated."""
+    """Creates a session for any id that is updated."""
 
-    def update(self, session_id: str, data: dict[str, Any]) -> None:
-        with self._lock:
-            expires_at = self.expiry(self._clock(), None)
-            record = Record("nobody", self.codec.encode(data), None, expires_at)
-            self.kept[hash_id(session_id)] = record
+    def write(self, place: str, change: Change) -> bool:
+        self.insert(place, SessionRecord("nobody", place, "{}"))
+        return super().write(place, change)
 
 
 @caught_by(NEVER_ISSUED)
 class GetRaisesOnUnknownIds(FileSessions):
-    """Raises where get has to answer None."""
+    """Raises an error when get should return None."""
 
     def get(self, session_id: str) -> dict[str, Any] | None:
         data = super().get(session_id)
@@ -336,9 +333,9 @@ class GetRaisesOnUnknownIds(FileSessions):
         return data
 
 
-@caught_by("test_an_id_that_is_no_string_is_no_session")
+@caught_by("test_an_id_that_is_no_string_is_an_error")
 class WantsText(FileSessions):
-    """Fails on an id that is no text."""
+    """Fails on an id that is not a string."""
 
     def get(self, session_id: str) -> dict[str, Any] | None:
         return super().get(session_id.strip() and session_id)
@@ -346,7 +343,7 @@ class WantsText(FileSessions):
 
 @caught_by(RESEMBLES)
 class StripsIds(FileSessions):
-    """Takes spaces and newlines around an id away."""
+    """Strips spaces and newlines around an id."""
 
     def get(self, session_id: str) -> dict[str, Any] | None:
         return super().get(session_id.strip())
@@ -354,7 +351,7 @@ class StripsIds(FileSessions):
 
 @caught_by(RESEMBLES)
 class FoldsTheCaseOfIds(FileSessions):
-    """Takes ids for the same that differ in upper and lower case only."""
+    """Treats ids that differ only in case as the same."""
 
     def get(self, session_id: str) -> dict[str, Any] | None:
         return super().get(session_id.lower())
@@ -362,7 +359,7 @@ class FoldsTheCaseOfIds(FileSessions):
 
 @caught_by(RESEMBLES)
 class TruncatesIds(FileSessions):
-    """Looks at the first 36 characters of an id only."""
+    """Looks only at the first 36 characters of an id."""
 
     def get(self, session_id: str) -> dict[str, Any] | None:
         return super().get(session_id[:36])
@@ -376,7 +373,7 @@ class OpensByTheKey(FileSessions):
         with self._lock:
             for record in self.kept.values():
                 if record.session_key == session_id:
-                    return self.codec.decode(record.text, "the file")
+                    return self.codec.decode(record.data, "the file")
         return super().get(session_id)
 
 
@@ -397,13 +394,13 @@ class RemembersWhoWasHere(FileSessions):
 
     def get(self, session_id: str) -> dict[str, Any] | None:
         with self._lock:
-            self.kept["seen"] = Record("seen", str(len(self.kept)), None, None)
+            self.kept["seen"] = SessionRecord("seen", "", str(len(self.kept)))
         return super().get(session_id)
 
 
 @caught_by("test_get_returns_what_create_stored")
 class ReadsOnce(FileSessions):
-    """Removes a session when it is read: one answer, and it is logged out."""
+    """Removes a session when it is read, so that reading logs the user out."""
 
     def get(self, session_id: str) -> dict[str, Any] | None:
         data = super().get(session_id)
@@ -413,7 +410,7 @@ class ReadsOnce(FileSessions):
 
 @caught_by("test_update_replaces_the_data_whole")
 class UpdateMerges(FileSessions):
-    """Adds new data to the former."""
+    """Adds new data to the old."""
 
     def update(self, session_id: str, data: dict[str, Any]) -> None:
         super().update(session_id, {**(self.get(session_id) or {}), **data})
@@ -421,13 +418,12 @@ class UpdateMerges(FileSessions):
 
 @caught_by(GONE)
 class UpdateResurrects(FileSessions):
-    """Creates the session anew if update does not find it."""
+    """Creates the session again if update does not find it."""
 
     def update(self, session_id: str, data: dict[str, Any]) -> None:
-        with self._lock:
-            hashed = hash_id(session_id)
-            former = self.kept.get(hashed, Record("ann", "", None, None))
-            self.kept[hashed] = former._replace(text=self.codec.encode(data))
+        record = SessionRecord("ann", hash_id(session_id), self.codec.encode(data))
+        self.delete(session_id)
+        self.insert(record.id_hash, record)
 
 
 @caught_by(GONE)
@@ -441,11 +437,11 @@ class UpdateIsSilent(FileSessions):
 
 @caught_by("test_what_is_refused_writes_nothing")
 class WritesBeforeItChecks(FileSessions):
-    """Makes room for a session before it looks at the data."""
+    """Makes room for a session before it checks the data."""
 
     def create(self, session_key: str, data: dict[str, Any]) -> str:
         with self._lock:
-            self.kept[str(uuid4())] = Record(session_key, "{}", None, None)
+            self.kept[str(uuid4())] = SessionRecord(session_key, "", "{}")
         return super().create(session_key, data)
 
 
@@ -504,14 +500,14 @@ class ReworkLosesData(FileSessions):
 
 @caught_by("test_clear_ends_reworked_sessions_too")
 class ReworkLosesTheKey(FileSessions):
-    """Forgets with rework whose session it is."""
+    """Forgets whose session it is at rework."""
 
-    def rework(self, session_id: str) -> str:
-        new = super().rework(session_id)
+    def move(self, place: str, new_place: str, move: Move) -> bool:
+        moved = super().move(place, new_place, move)
         with self._lock:
-            record = self.kept[hash_id(new)]
-            self.kept[hash_id(new)] = record._replace(session_key="nobody")
-        return new
+            if moved:
+                self.kept[new_place] = self.kept[new_place]._replace(session_key="nobody")
+        return moved
 
 
 @caught_by("test_any_history_agrees_with_the_model")
@@ -540,20 +536,20 @@ class ForgetsToForget(FileSessions):
 
     def __init__(self, path: Any, **options: Any) -> None:
         super().__init__(path, **options)
-        self.read: dict[str, dict[str, Any] | None] = {}
+        self.known: dict[str, dict[str, Any] | None] = {}
 
     def get(self, session_id: str) -> dict[str, Any] | None:
         found = super().get(session_id)
-        return found and self.read.setdefault(session_id, found)
+        return found and self.known.setdefault(session_id, found)
 
     def update(self, session_id: str, data: dict[str, Any]) -> None:
         super().update(session_id, data)
-        self.read.pop(session_id, None)
+        self.known.pop(session_id, None)
 
 
 @caught_by("test_the_callers_options_stay_the_callers")
 class TakesOptionsApart(FileSessions):
-    """Takes the keys that it reads out of the caller's list."""
+    """Removes the keys that it reads from the caller's list."""
 
     def __init__(self, path: Any, **options: Any) -> None:
         secrets = options.get("session_aes_secret")
@@ -572,3 +568,137 @@ class ClosesOnce(FileSessions):
         if self.closed:
             raise ValueError("closed already")
         self.closed = True
+
+
+class ReadsNumbersWrong(FileSessions):
+    """The base of those that return other numbers than they were given."""
+
+    def shown_as(self, number: Any) -> Any:
+        raise NotImplementedError
+
+    def get(self, session_id: str) -> dict[str, Any] | None:
+        return self._read(super().get(session_id))  # type: ignore[no-any-return]
+
+    def _read(self, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: self._read(inner) for name, inner in value.items()}
+        if isinstance(value, list):
+            return [self._read(inner) for inner in value]
+        return self.shown_as(value) if isinstance(value, (int, float)) else value
+
+
+@caught_by(UNCHANGED)
+class RoundsWholeNumbers(ReadsNumbersWrong):
+    """Reads whole numbers as JavaScript does: exact up to 2**53."""
+
+    def shown_as(self, number: Any) -> Any:
+        return int(float(number)) if 2**53 < abs(number) < 2**60 else number
+
+
+@caught_by(UNCHANGED)
+class TakesTrueForOne(ReadsNumbersWrong):
+    """Returns 1 for True."""
+
+    def shown_as(self, number: Any) -> Any:
+        return int(number) if isinstance(number, bool) else number
+
+
+@caught_by(UNCHANGED)
+class TakesTwoPointNothingForTwo(ReadsNumbersWrong):
+    """Returns integers for floats that are whole."""
+
+    def shown_as(self, number: Any) -> Any:
+        return int(number) if isinstance(number, float) and number.is_integer() else number
+
+
+@caught_by("test_clear_ends_however_many_there_are")
+class ClearEndsFive(FileSessions):
+    """Ends five sessions of a key and no more."""
+
+    def remove_key(self, session_key: str) -> None:
+        for record in self.of_key(session_key, self.clock())[:5]:
+            self.remove(record.id_hash)
+
+
+@caught_by("test_close_ends_no_other_store")
+class CloseEndsEverything(FileSessions):
+    """Empties the backend when it is closed."""
+
+    def close(self) -> None:
+        with self._lock:
+            self.kept.clear()
+
+
+class EncodesByItself(FileSessions):
+    """The base of those that look at nothing before they encode."""
+
+    def create(self, session_key: str, data: dict[str, Any]) -> str:
+        return super().create(session_key, self.encoded(data))
+
+    def update(self, session_id: str, data: dict[str, Any]) -> None:
+        super().update(session_id, self.encoded(data))
+
+    def encoded(self, data: Any) -> Any:
+        raise NotImplementedError
+
+
+@caught_by("test_keys_that_are_one_in_json_are_refused")
+class KeepsTheLastOfEqualKeys(EncodesByItself):
+    """Lets JSON drop one of two entries whose keys are the same once they are strings."""
+
+    def encoded(self, data: Any) -> Any:
+        return json.loads(json.dumps(data))
+
+
+def _joined(text: str) -> str:
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+
+
+@caught_by("test_a_character_in_two_halves_is_refused")
+class JoinsHalves(EncodesByItself):
+    """Joins the two halves of a split character."""
+
+    def encoded(self, data: Any) -> Any:
+        if isinstance(data, dict):
+            return {_joined(name): self.encoded(value) for name, value in data.items()}
+        if isinstance(data, list):
+            return [self.encoded(value) for value in data]
+        return _joined(data) if isinstance(data, str) else data
+
+    def create(self, session_key: str, data: dict[str, Any]) -> str:
+        return super().create(_joined(session_key), data)
+
+
+@caught_by("test_an_id_of_any_length_is_no_session")
+class ComplainsOfLongIds(FileSessions):
+    """Raises its own error for an id that is too long for its column."""
+
+    def get(self, session_id: str) -> dict[str, Any] | None:
+        if len(session_id) > 1_000_000:
+            raise ValueError("too long")
+        return super().get(session_id)
+
+
+@caught_by("test_an_id_that_is_no_string_is_an_error")
+class DeletesNothingSilently(FileSessions):
+    """Does nothing, and says nothing, when an id is not a string."""
+
+    def delete(self, session_id: Any) -> None:
+        if isinstance(session_id, str):
+            super().delete(session_id)
+
+
+@caught_by("test_an_id_that_is_no_string_is_an_error")
+class TakesBytesForIds(FileSessions):
+    """Decodes ids that are bytes."""
+
+    def delete(self, session_id: Any) -> None:
+        super().delete(session_id.decode() if isinstance(session_id, bytes) else session_id)
+
+
+@caught_by(RESEMBLES)
+class DeletesWhateverTheCase(FileSessions):
+    """Ends a session by its id in upper case, too."""
+
+    def delete(self, session_id: Any) -> None:
+        super().delete(session_id.lower() if isinstance(session_id, str) else session_id)

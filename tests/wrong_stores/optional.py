@@ -4,12 +4,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from jam_core import BaseSession, JamSessionNotFound, hash_id
-from tests.memory_store import Record
+from jam_core import BaseSession, JamSessionNotFound, SessionRecord, hash_id
 from tests.wrong_stores.catalogue import caught_by
 from tests.wrong_stores.file_store import FileSessions
 
-Change = Callable[[dict[str, Any]], dict[str, Any] | None]
+Changing = Callable[[dict[str, Any]], dict[str, Any] | None]
 
 
 @caught_by("test_a_power_that_the_store_lacks_says_so")
@@ -34,7 +33,7 @@ class DeclaresWhatItLacks(FileSessions):
 
 @caught_by("test_touch_leaves_the_data_alone")
 class TouchEmptiesTheData(FileSessions):
-    """Forgets the data with touch."""
+    """Forgets the data at touch."""
 
     def touch(self, session_id: str) -> None:
         self.update(session_id, {})
@@ -42,11 +41,11 @@ class TouchEmptiesTheData(FileSessions):
 
 @caught_by("test_touch_does_not_bring_back_what_is_gone")
 class TouchResurrects(FileSessions):
-    """Makes an empty session of whatever id is touched."""
+    """Creates an empty session for any id that is touched."""
 
     def touch(self, session_id: str) -> None:
         with self._lock:
-            self.kept.setdefault(hash_id(session_id), Record("nobody", "{}", None, None))
+            self.kept.setdefault(hash_id(session_id), SessionRecord("nobody", "", "{}"))
 
 
 @caught_by("test_touch_does_not_bring_back_what_is_gone")
@@ -60,27 +59,27 @@ class TouchIsSilent(FileSessions):
 
 @caught_by("test_mutate_does_not_bring_back_what_is_gone")
 class MutateResurrects(FileSessions):
-    """Lets mutate begin with an empty session where there is none."""
+    """Lets mutate start with an empty session if there is none."""
 
-    def mutate(self, session_id: str, change: Change) -> dict[str, Any]:
+    def mutate(self, session_id: str, change: Changing) -> dict[str, Any]:
         with self._lock:
-            self.kept.setdefault(hash_id(session_id), Record("nobody", "{}", None, None))
+            self.kept.setdefault(hash_id(session_id), SessionRecord("nobody", "", "{}"))
         return super().mutate(session_id, change)
 
 
 @caught_by("test_mutate_stores_what_the_function_returns")
 class MutateTakesEmptyForNothing(FileSessions):
-    """Takes the {} that the function returns for no answer."""
+    """Treats {} returned by the function as if nothing was returned."""
 
-    def mutate(self, session_id: str, change: Change) -> dict[str, Any]:
+    def mutate(self, session_id: str, change: Changing) -> dict[str, Any]:
         return super().mutate(session_id, lambda data: change(data) or None)
 
 
 @caught_by("test_mutate_stores_what_the_function_returns")
 class MutateReturnsTheFormerData(FileSessions):
-    """Returns from mutate what was stored before."""
+    """Returns the old data from mutate."""
 
-    def mutate(self, session_id: str, change: Change) -> dict[str, Any]:
+    def mutate(self, session_id: str, change: Changing) -> dict[str, Any]:
         former = self.get(session_id) or {}
         super().mutate(session_id, change)
         return former
@@ -90,18 +89,18 @@ class MutateReturnsTheFormerData(FileSessions):
 class MutateWantsAnAnswer(FileSessions):
     """Stores nothing if the function returns nothing."""
 
-    def mutate(self, session_id: str, change: Change) -> dict[str, Any]:
+    def mutate(self, session_id: str, change: Changing) -> dict[str, Any]:
         former = self.get(session_id)
         return super().mutate(session_id, lambda data: change(data) or former)
 
 
 @caught_by("test_what_mutate_was_given_and_returned_is_the_callers")
 class MutateSharesItsData(FileSessions):
-    """Hands out again what mutate returned."""
+    """Later returns the same object that mutate returned."""
 
     last: dict[str, Any] | None = None
 
-    def mutate(self, session_id: str, change: Change) -> dict[str, Any]:
+    def mutate(self, session_id: str, change: Changing) -> dict[str, Any]:
         self.last = super().mutate(session_id, change)
         return self.last
 
@@ -113,7 +112,7 @@ class MutateSharesItsData(FileSessions):
 class MutateStoresHalfAChange(FileSessions):
     """Stores what a function did before it failed."""
 
-    def mutate(self, session_id: str, change: Change) -> dict[str, Any]:
+    def mutate(self, session_id: str, change: Changing) -> dict[str, Any]:
         data = self.get(session_id) or {}
         try:
             data = change(data) or data
@@ -128,9 +127,9 @@ class MutateStoresHalfAChange(FileSessions):
     "test_no_mutation_is_lost",
 )
 class MutateReadsThenWrites(FileSessions):
-    """Reads, changes and writes, and does not look whether others wrote meanwhile."""
+    """Reads, changes and writes, without checking whether others wrote meanwhile."""
 
-    def mutate(self, session_id: str, change: Change) -> dict[str, Any]:
+    def mutate(self, session_id: str, change: Changing) -> dict[str, Any]:
         data = self.get(session_id)
         if data is None:
             raise JamSessionNotFound
@@ -141,22 +140,22 @@ class MutateReadsThenWrites(FileSessions):
 
 @caught_by("test_mutate_does_not_bring_back_what_ends_in_between")
 class MutateDoesNotSeeTheEnd(FileSessions):
-    """Writes back a session that ended while the function was at work."""
+    """Writes back a session that ended while the function was running."""
 
-    def mutate(self, session_id: str, change: Change) -> dict[str, Any]:
+    def mutate(self, session_id: str, change: Changing) -> dict[str, Any]:
         hashed = hash_id(session_id)
         with self._lock:
             record = self.kept[hashed]
         data = super().get(session_id) or {}
         data = change(data) or data
         with self._lock:
-            self.kept[hashed] = record._replace(text=self.codec.encode(data))
+            self.kept[hashed] = record._replace(data=self.codec.encode(data))
         return data
 
 
 @caught_by("test_purge_leaves_what_lives")
 class PurgeRemovesEverything(FileSessions):
-    """Removes living sessions, too."""
+    """Removes live sessions, too."""
 
     def purge(self) -> int:
         removed = super().purge()
@@ -181,12 +180,12 @@ class PurgeOnlyCounts(FileSessions):
 
     def purge(self) -> int:
         with self._lock:
-            return sum(self._live(hashed) is None for hashed in self.kept)
+            return sum(self.live(place) is None for place in self.kept)
 
 
 @caught_by("test_purge_removes_what_has_expired_and_counts_it")
 class PurgeDoesNotCount(FileSessions):
-    """Removes what has expired, and says 0."""
+    """Removes what has expired, but returns 0."""
 
     def purge(self) -> int:
         super().purge()

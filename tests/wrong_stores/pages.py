@@ -3,22 +3,24 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from jam_core.testing import SessionContract, clauses_of
-from jam_core.testing.__main__ import contract_tables
+from jam_testing import SessionContract, clauses_of
+from jam_testing.__main__ import contract_tables
+
 from tests.wrong_stores import SUBJECTS
 from tests.wrong_stores.catalogue import UNPROVEN, WRONG_STORES
 
 DOCS = Path(__file__).parents[2] / "docs"
 CONTRACT, WRONG = DOCS / "contract.md", DOCS / "wrong-stores.md"
-MARK = "<!-- From here on: python -m jam_core.testing -->\n\n"
+MARK = "<!-- From here on: python -m jam_testing -->\n\n"
 
 HEAD = """\
 # The wrong stores
 
-A suite of tests is worth what it catches. The contract suite runs against {stores} stores that each
-do something wrong on purpose; each is caught by the very clause that it breaks, and each of the
-suite's {clauses} clauses catches at least one. The correct stores pass whole: one in memory, one in
-a file, the dict of [Write a store](writing-a-store.md), and every store that Jam ships.
+A test suite is only as good as what it catches. The contract suite runs against {stores} stores
+that each do something wrong on purpose; each is caught by exactly the clause that it breaks, and
+each of the suite's {clauses} clauses catches at least one. The correct stores pass all of them:
+one in memory, one in a file, the dict of [Write a store](writing-a-store.md), and every store
+that Jam ships.
 
 The stores are in `tests/wrong_stores`, most of them one overridden method.
 `python -m tests.wrong_stores` writes this page.

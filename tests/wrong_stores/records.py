@@ -1,9 +1,9 @@
 """Stores that get records, restore or replace wrong."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from typing import Any
 
-from jam_core import SessionRecord
+from jam_core import Change, SessionRecord
 from tests.wrong_stores.catalogue import caught_by
 from tests.wrong_stores.file_store import FileSessions
 
@@ -19,11 +19,11 @@ class HasOneRecordOfEachData(FileSessions):
 
 @caught_by("test_what_has_expired_has_no_record")
 class HasRecordsOfWhatExpired(FileSessions):
-    """Yields what has expired, and was not purged yet."""
+    """Yields expired sessions that have not been purged yet."""
 
     def records(self) -> Iterator[SessionRecord]:
         with self._lock:
-            found = [self._published(hashed) for hashed in self.kept]
+            found = list(self.kept.values())
         yield from found
 
 
@@ -35,11 +35,10 @@ class ReadsRecordsByNumber(FileSessions):
         number = 0
         while True:
             with self._lock:
-                live = [hashed for hashed in self.kept if self._live(hashed)]
-                if number >= len(live):
-                    return
-                record = self._published(live[number])
-            yield record
+                live = [record for place, record in self.kept.items() if self.live(place)]
+            if number >= len(live):
+                return
+            yield live[number]
             number += 1
 
 
@@ -59,12 +58,12 @@ class RestoresUnderOneKey(FileSessions):
     """Forgets whose session it is that is restored."""
 
     def restore(self, records: Sequence[SessionRecord]) -> int:
-        return super().restore([replace(record, session_key="restored") for record in records])
+        return super().restore([record._replace(session_key="restored") for record in records])
 
 
 @caught_by("test_restore_overwrites_nothing")
 class RestoreOverwrites(FileSessions):
-    """Ends what is there before it restores."""
+    """Ends what exists before it restores."""
 
     def restore(self, records: Sequence[SessionRecord]) -> int:
         with self._lock:
@@ -78,13 +77,13 @@ class RestoreRestarts(FileSessions):
     """Restarts the ttl of what is restored."""
 
     def restore(self, records: Sequence[SessionRecord]) -> int:
-        end = self.expiry(self._clock(), None)
-        return super().restore([replace(record, expires_at=end) for record in records])
+        end = self.expiry(self.clock(), None)
+        return super().restore([record._replace(expires_at=end) for record in records])
 
 
 @caught_by("test_replace_changes_the_text_alone")
 class ReplaceRestarts(FileSessions):
-    """Makes a session of which the text is replaced last for ever."""
+    """Makes a session last for ever when its text is replaced."""
 
     def replace(self, record: SessionRecord, data: str) -> bool:
         replaced = super().replace(record, data)
@@ -100,15 +99,40 @@ class ReplacesWhateverIsThere(FileSessions):
 
     def replace(self, record: SessionRecord, data: str) -> bool:
         with self._lock:
-            stored = self._live(record.id_hash)
+            stored = self.live(record.id_hash)
             if stored is not None:
-                self.kept[record.id_hash] = stored._replace(text=data)
+                self.kept[record.id_hash] = stored._replace(data=data)
         return stored is not None
 
 
 @caught_by("test_data_gets_under_a_new_key")
 class ReplacesNothing(FileSessions):
-    """Says that it replaced the text, and did not."""
+    """Says that it replaced the text, but did not."""
 
     def replace(self, record: SessionRecord, data: str) -> bool:
         return True
+
+
+@caught_by("test_replace_changes_the_text_alone")
+class ReplaceRestartsTheTtl(FileSessions):
+    """Restarts the ttl of a session when its text is replaced."""
+
+    def write(self, place: str, change: Change) -> bool:
+        return super().write(place, change._replace(restart=True))
+
+
+@caught_by("test_an_id_of_another_store_works_once_restored")
+class KnowsItsOwnIdsOnly(FileSessions):
+    """Accepts every record, but finds only sessions whose id it made itself."""
+
+    def get(self, session_id: str) -> dict[str, Any] | None:
+        minted = self.codec.open_id(session_id)
+        return None if minted is None or ":" in minted else super().get(session_id)
+
+
+@caught_by("test_an_id_of_another_store_works_once_restored")
+class KeepsTheIdOfARecord(FileSessions):
+    """Stores a session that is restored with the id that opens it."""
+
+    def restore(self, records: Sequence[SessionRecord]) -> int:
+        return sum(self.insert(self.place_of(record), record) for record in records)

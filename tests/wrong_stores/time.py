@@ -1,22 +1,33 @@
 """Stores that end sessions at the wrong time."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from jam_core import JamConfigurationError, hash_id
-from tests.memory_store import Record
+from jam_core import Change, JamConfigurationError, Move, SessionRecord
 from tests.wrong_stores.catalogue import caught_by
 from tests.wrong_stores.file_store import FileSessions
 
 EXACT = "test_the_end_is_exact"
+EXACT_FOR_ALL = "test_the_end_is_exact_for_every_operation"
 RESTARTS = "test_the_ttl_restarts"
 MAX_AGE = "test_nothing_pushes_max_age_out"
 
 
-@caught_by("test_a_session_ends_when_its_ttl_is_over")
-class NeverEnds(FileSessions):
-    """Does not look when a session ends."""
+class ChangesTheEnd(FileSessions):
+    """The base of those that store another end than the right one."""
 
-    def expiry(self, now: float, deadline: float | None) -> float | None:
+    def _keep(self, place: str, record: SessionRecord) -> None:
+        super()._keep(place, record._replace(expires_at=self.end(record)))
+
+    def end(self, record: SessionRecord) -> float | None:
+        raise NotImplementedError
+
+
+@caught_by("test_a_session_ends_when_its_ttl_is_over")
+class NeverEnds(ChangesTheEnd):
+    """Does not check when a session ends."""
+
+    def end(self, record: SessionRecord) -> float | None:
         return None
 
 
@@ -24,93 +35,78 @@ class NeverEnds(FileSessions):
 class UpdateDoesNotSeeTheEnd(FileSessions):
     """Lets update find sessions that have expired."""
 
-    def update(self, session_id: str, data: dict[str, Any]) -> None:
+    def write(self, place: str, change: Change) -> bool:
         with self._lock:
-            record = self.kept.get(hash_id(session_id))
-            if record:
-                self.kept[hash_id(session_id)] = self._restarted(record)
-        super().update(session_id, data)
+            if place in self.kept:
+                self.kept[place] = self.kept[place]._replace(expires_at=None)
+        return super().write(place, change)
 
 
 @caught_by(EXACT)
-class EndsASecondLate(FileSessions):
+class EndsASecondLate(ChangesTheEnd):
     """Ends sessions one second late."""
 
-    def expiry(self, now: float, deadline: float | None) -> float | None:
-        end = super().expiry(now, deadline)
-        return None if end is None else end + 1
+    def end(self, record: SessionRecord) -> float | None:
+        return record.expires_at and record.expires_at + 1
 
 
 @caught_by(EXACT)
-class EndsASecondEarly(FileSessions):
+class EndsASecondEarly(ChangesTheEnd):
     """Ends sessions one second early."""
 
-    def expiry(self, now: float, deadline: float | None) -> float | None:
-        end = super().expiry(now, deadline)
-        return None if end is None else end - 1
+    def end(self, record: SessionRecord) -> float | None:
+        return record.expires_at and record.expires_at - 1
 
 
 @caught_by(EXACT)
 class LivesAtItsEnd(FileSessions):
-    """Takes a session for alive at the very moment of its end."""
+    """Treats a session as live at the very moment of its end."""
 
-    def _live(self, hashed: str | None) -> Record | None:
-        record = self.kept.get(hashed or "")
-        ended = record and record.expires_at is not None and record.expires_at < self._clock()
-        return None if ended else record
+    def read(self, place: str, now: float) -> SessionRecord | None:
+        return super().read(place, now - 0.001)
 
 
 @caught_by(EXACT)
-class RoundsTheEndUp(FileSessions):
+class RoundsTheEndUp(ChangesTheEnd):
     """Ends sessions at full seconds, up to one second late."""
 
-    def expiry(self, now: float, deadline: float | None) -> float | None:
-        end = super().expiry(now, deadline)
-        return None if end is None else -(-end // 1)
+    def end(self, record: SessionRecord) -> float | None:
+        return record.expires_at and -(-record.expires_at // 1)
 
 
 @caught_by("test_a_ttl_of_one_second_is_not_rounded_away")
-class RoundsTheEndDown(FileSessions):
+class RoundsTheEndDown(ChangesTheEnd):
     """Ends sessions at full seconds, up to one second early."""
 
-    def expiry(self, now: float, deadline: float | None) -> float | None:
-        end = super().expiry(now, deadline)
-        return None if end is None else end // 1
+    def end(self, record: SessionRecord) -> float | None:
+        return record.expires_at and record.expires_at // 1
 
 
 @caught_by("test_a_ttl_of_one_second_is_not_rounded_away")
-class CountsInMinutes(FileSessions):
-    """Rounds the ttl to minutes: less than one is none."""
+class CountsInMinutes(ChangesTheEnd):
+    """Rounds the ttl down to minutes: less than one is none."""
 
-    def __init__(self, path: Any, **options: Any) -> None:
-        super().__init__(path, **options)
-        self.ttl = None if self.ttl is None else self.ttl // 60 * 60
+    def end(self, record: SessionRecord) -> float | None:
+        return None if self.ttl is None else self.clock() + self.ttl // 60 * 60
 
 
 @caught_by(RESTARTS)
 class UpdateKeepsTheEnd(FileSessions):
     """Does not restart the ttl at update."""
 
-    def update(self, session_id: str, data: dict[str, Any]) -> None:
-        with self._lock:
-            former = self.kept.get(hash_id(session_id))
-        super().update(session_id, data)
-        if former:
-            with self._lock:
-                record = self.kept[hash_id(session_id)]
-                kept = record._replace(expires_at=former.expires_at)
-                self.kept[hash_id(session_id)] = kept
+    def write(self, place: str, change: Change) -> bool:
+        return super().write(place, change._replace(restart=change.data is None))
 
 
 @caught_by(RESTARTS)
 class ReworkLosesTheTtl(FileSessions):
     """Lets a session that was reworked live for ever."""
 
-    def rework(self, session_id: str) -> str:
-        new = super().rework(session_id)
+    def move(self, place: str, new_place: str, move: Move) -> bool:
+        moved = super().move(place, new_place, move)
         with self._lock:
-            self.kept[hash_id(new)] = self.kept[hash_id(new)]._replace(expires_at=None)
-        return new
+            self.kept[new_place] = self.kept[new_place]._replace(expires_at=None)
+        return moved
 
 
 @caught_by(RESTARTS)
@@ -134,56 +130,54 @@ class ReadingRestartsTheTtl(FileSessions):
 
 @caught_by(MAX_AGE)
 class ReworkLosesMaxAge(FileSessions):
-    """Forgets max_age with rework."""
+    """Forgets max_age at rework."""
 
-    def rework(self, session_id: str) -> str:
-        new = super().rework(session_id)
+    def move(self, place: str, new_place: str, move: Move) -> bool:
+        moved = super().move(place, new_place, move)
         with self._lock:
-            self.kept[hash_id(new)] = self.kept[hash_id(new)]._replace(deadline=None)
-        return new
+            self.kept[new_place] = self.kept[new_place]._replace(deadline=None)
+        return moved
 
 
 @caught_by(MAX_AGE)
-class CountsMaxAgeFromTheLastWrite(FileSessions):
+class CountsMaxAgeFromTheLastWrite(ChangesTheEnd):
     """Restarts max_age with the ttl."""
 
-    def _restarted(self, record: Record) -> Record:
-        return super()._restarted(record._replace(deadline=self.deadline(self._clock())))
+    def end(self, record: SessionRecord) -> float | None:
+        return self.expiry(self.clock(), self.deadline(self.clock()))
 
 
 @caught_by("test_max_age_counts_without_a_ttl")
-class MaxAgeNeedsATtl(FileSessions):
-    """Does not look at max_age where there is no ttl."""
+class MaxAgeNeedsATtl(ChangesTheEnd):
+    """Ignores max_age if there is no ttl."""
 
-    def expiry(self, now: float, deadline: float | None) -> float | None:
-        return None if self.ttl is None else super().expiry(now, deadline)
+    def end(self, record: SessionRecord) -> float | None:
+        return None if self.ttl is None else record.expires_at
 
 
 @caught_by("test_a_session_without_ttl_does_not_end")
-class TakesNoneForADay(FileSessions):
-    """Ends sessions after a day where there is no ttl."""
+class TakesNoneForADay(ChangesTheEnd):
+    """Ends sessions after a day if there is no ttl."""
 
-    def expiry(self, now: float, deadline: float | None) -> float | None:
-        return now + 86_400 if self.ttl is None else super().expiry(now, deadline)
+    def end(self, record: SessionRecord) -> float | None:
+        return self.clock() + 86_400 if self.ttl is None else record.expires_at
 
 
 @caught_by("test_ttls_belong_to_sessions_not_to_keys")
 class TtlOfTheKey(FileSessions):
     """Keeps one end for all sessions of a key."""
 
-    def create(self, session_key: str, data: dict[str, Any]) -> str:
-        session_id = super().create(session_key, data)
+    def insert(self, place: str, record: SessionRecord) -> bool:
         with self._lock:
-            newest = self.kept[hash_id(session_id)]
-            for hashed, record in self.kept.items():
-                if record.session_key == session_key:
-                    self.kept[hashed] = record._replace(expires_at=newest.expires_at)
-        return session_id
+            for other, one in self.kept.items():
+                if one.session_key == record.session_key:
+                    self.kept[other] = one._replace(expires_at=record.expires_at)
+        return super().insert(place, record)
 
 
 @caught_by("test_a_time_that_is_no_positive_number_is_refused")
 class TakesAnyTtl(FileSessions):
-    """Takes a ttl that is none for no limit."""
+    """Takes an invalid ttl for no limit."""
 
     def __init__(self, path: Any, **options: Any) -> None:
         try:
@@ -194,13 +188,107 @@ class TakesAnyTtl(FileSessions):
 
 @caught_by("test_sessions_outlive_a_change_of_ttl")
 class CountsByTheTtlOfTheReader(FileSessions):
-    """Stores when a session was written, and ends it by the ttl of whoever reads it."""
+    """Stores when a session was written, and ends it by the ttl of the store that reads it."""
 
-    def expiry(self, now: float, deadline: float | None) -> float | None:
-        return now
+    def _keep(self, place: str, record: SessionRecord) -> None:
+        super()._keep(place, record._replace(created_at=self.clock()))
 
-    def _live(self, hashed: str | None) -> Record | None:
-        record = self.kept.get(hashed or "")
-        if record is None or record.expires_at is None or self.ttl is None:
-            return record
-        return None if record.expires_at + self.ttl <= self._clock() else record
+    def read(self, place: str, now: float) -> SessionRecord | None:
+        record = super().read(place, now)
+        if record is not None and (record.created_at or 0) + (self.ttl or 0) <= now:
+            return None
+        return record
+
+
+class FindsWhatJustEnded(FileSessions):
+    """The base of those in which one operation looks at the end with `<` and not `<=`."""
+
+    def late(self, operation: Callable[[], Any]) -> Any:
+        """Carry an operation out as if its moment were one before."""
+        clock = self.clock
+        self.clock = lambda: clock() - 0.001
+        try:
+            return operation()
+        finally:
+            self.clock = clock
+
+
+def _finds_what_just_ended(name: str) -> type[FindsWhatJustEnded]:
+    """Return a store in which this operation finds sessions at the very moment of their end."""
+
+    def operation(self: FindsWhatJustEnded, *arguments: Any) -> Any:
+        right = getattr(super(FindsWhatJustEnded, self), name)
+        if name == "records":
+            return iter(self.late(lambda: list(right())))
+        return self.late(lambda: right(*arguments))
+
+    members = {
+        "__doc__": f"Treats a session as live at the very moment of its end, in {name} alone.",
+        "__module__": __name__,
+        name: operation,
+    }
+    title = "".join(word.capitalize() for word in name.split("_"))
+    return type(f"{title}FindsWhatJustEnded", (FindsWhatJustEnded,), members)
+
+
+for _name in (
+    *("update", "rework", "touch", "mutate", "list_sessions", "revoke", "clear_others"),
+    *("purge", "records", "replace"),
+):
+    caught_by(EXACT_FOR_ALL)(_finds_what_just_ended(_name))
+
+
+@caught_by(EXACT_FOR_ALL)
+class RestoresWhatJustEnded(FileSessions):
+    """Brings a session back at the very moment of its end."""
+
+    def restore(self, records: Sequence[SessionRecord]) -> int:
+        now = self.clock()
+        late = [
+            record._replace(expires_at=None) if record.expires_at == now else record
+            for record in records
+        ]
+        return super().restore(late)
+
+
+@caught_by(RESTARTS)
+class SkipsAnUpdateThatChangesNothing(FileSessions):
+    """Does not write, and so does not restart the ttl, if the data is unchanged."""
+
+    def update(self, session_id: str, data: dict[str, Any]) -> None:
+        if self.get(session_id) != data:
+            super().update(session_id, data)
+
+
+@caught_by("test_reading_does_not_restart_the_ttl")
+class ListingRestartsTheTtl(FileSessions):
+    """Restarts the ttl of every session that is listed."""
+
+    def of_key(self, session_key: str, now: float) -> list[SessionRecord]:
+        found = super().of_key(session_key, now)
+        for record in found:
+            self.write(record.id_hash, Change(now, self.ttl))
+        return found
+
+
+@caught_by("test_ttl_and_max_age_are_fixed")
+class ObeysANewTtl(FileSessions):
+    """Lets its ttl be set at any time."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        object.__setattr__(self, "_ttl" if name == "ttl" else name, value)
+
+
+@caught_by("test_purge_passes_a_damaged_record")
+class PurgeStopsAtDamage(FileSessions):
+    """Reads each record before it removes it, and stops at one that it cannot read."""
+
+    def purge(self) -> int:
+        removed = 0
+        with self._lock:
+            for place, record in list(self.kept.items()):
+                if self.live(place) is None:
+                    self.codec.decode(record.data, "the file")
+                    del self.kept[place]
+                    removed += 1
+        return removed

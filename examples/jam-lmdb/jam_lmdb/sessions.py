@@ -1,52 +1,75 @@
 """Sessions in LMDB, a key-value store in a file: no server, many processes of one host."""
 
-import json
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import takewhile
 from pathlib import Path
 from threading import Lock
-from time import time
-from typing import Any, Unpack
+from typing import Unpack
 from weakref import WeakValueDictionary
 
 import lmdb
 from jam_core import (
-    BaseSession,
+    Change,
     JamSessionCorrupt,
-    JamSessionNotFound,
-    JamStoreUnavailable,
+    Move,
+    PerProcess,
     SessionOptions,
-    check_session_key,
+    SessionRecord,
+    StorageSessions,
     hash_id,
+    pack_record,
+    unpack_record,
 )
 
-# LMDB wants a file to be opened once in a process, and anew after a fork. The lock is held during
-# every transaction: none is open when the process forks.
-_databases: WeakValueDictionary[Path, lmdb.Environment] = WeakValueDictionary()
-_lock = Lock()
+
+class _Opened:
+    """What a process has open: LMDB wants a file to be opened once in it."""
+
+    def __init__(self) -> None:
+        self.lock = Lock()  # held during every transaction
+        self.databases: WeakValueDictionary[Path, lmdb.Environment] = WeakValueDictionary()
 
 
-def _reopen() -> None:
-    for database in list(_databases.values()):
-        database.close()
-    _databases.clear()
-    _lock.release()
+def _let_go(inherited: _Opened) -> None:
+    # lmdb takes them for opened by this process, which was forked. Where a thread that is not here
+    # is in a transaction, closing would wait for it for ever: then this process cannot use them.
+    if not inherited.lock.locked():
+        for database in list(inherited.databases.values()):
+            database.close()
 
 
-os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_reopen)
+_opened = PerProcess(_Opened, _let_go)
+
+# The fork that Python sees waits for the end of a transaction; uWSGI's does not.
+_forking: list[Lock] = []
 
 
-class LmdbSessions(BaseSession):
+def _before_fork() -> None:
+    lock = _opened().lock
+    lock.acquire()
+    _forking.append(lock)
+
+
+def _after_fork() -> None:
+    _forking.pop().release()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
+
+
+class LmdbSessions(StorageSessions[str]):
     """Sessions in LMDB.
 
-    In the database `session:<SHA-256 of the id>` is a JSON array: session key, data, deadline,
-    expiry. `key:<SHA-256 of the session key>:<SHA-256 of the id>` leads from a key to its sessions;
-    one that leads nowhere means nothing.
+    In the database `session:<SHA-256 of the id>` is a record, as `pack_record` makes it. An entry
+    `key:<SHA-256 of the session key>:<SHA-256 of the id>` leads from a key to a session; one that
+    leads nowhere means nothing.
 
     Args:
         path: The database's directory; made where it is missing.
+        clock: Returns the time, in seconds since the epoch.
         **options: The options of every store, see `BaseSession`.
 
     Raises:
@@ -55,120 +78,151 @@ class LmdbSessions(BaseSession):
 
     guarantees = frozenset({"durable", "shared"})
 
-    def __init__(self, path: str | Path, **options: Unpack[SessionOptions]) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        clock: Callable[[], float] = time.time,
+        **options: Unpack[SessionOptions],
+    ) -> None:
         super().__init__(**options)
+        self.clock = clock
         self._path = Path(path).absolute()
-        self.ping()
+        self.look()
 
-    def create(self, session_key: str, data: dict[str, Any]) -> str:
-        """Put a record under an id that is free."""
-        check_session_key(session_key)
-        session = [session_key, self.codec.encode(data), self.deadline(time())]
-
-        def take(new_id: str) -> bool:
-            with self._transaction(write=True) as found:
-                return self._put(found, hash_id(new_id), session, new=True)
-
-        return self.codec.mint(take)
-
-    def get(self, session_id: str) -> dict[str, Any] | None:
-        """Read the record."""
-        with suppress(JamSessionNotFound), self._transaction() as found:
-            text = self._live(found, self.codec.lookup_hash(session_id))[1]
-            return self.codec.decode(text, f"A session in {self._path}")
-        return None
-
-    def update(self, session_id: str, data: dict[str, Any]) -> None:
-        """Put the record anew while it is live: what is gone does not come back."""
-        text, hashed = self.codec.encode(data), self.codec.lookup_hash(session_id)
+    def insert(self, place: str, record: SessionRecord) -> bool:
+        """Put a record, if its id is free."""
         with self._transaction(write=True) as found:
-            session_key, _, deadline, _ = self._live(found, hashed)
-            self._put(found, str(hashed), [session_key, text, deadline])
+            return found.get(_name(place)) is None and _put(found, record)
 
-    def delete(self, session_id: str) -> None:
-        """Remove the record."""
+    def read(self, place: str, now: float) -> SessionRecord | None:
+        """Get a record."""
+        with self._transaction() as found:
+            record = self._get(found, place)
+        return None if record is None or record.ended(now) else record
+
+    def write(self, place: str, change: Change) -> bool:
+        """Put what becomes of a record; there is one writer at a time."""
         with self._transaction(write=True) as found:
-            found.delete(_record(self.codec.lookup_hash(session_id)))
+            changed = change.of(self._get(found, place), self.clock())
+            return changed is not None and _put(found, changed)
 
-    def clear(self, session_key: str) -> None:
-        """Remove the records that the key leads to."""
-        check_session_key(session_key)
+    def move(self, place: str, new_place: str, move: Move) -> bool:
+        """Put a record under another id; the second of two callers finds nothing to move."""
+        with self._transaction(write=True) as found:
+            moved = move.of(self._get(found, place), self.clock())
+            if moved is None or found.get(_name(new_place)) is not None:
+                return False
+            return found.delete(_name(place)) and _put(found, moved)
+
+    def remove(self, place: str) -> None:
+        """Delete a record."""
+        with self._transaction(write=True) as found:
+            found.delete(_name(place))
+
+    def remove_key(self, session_key: str) -> None:
+        """Delete the records that the key leads to."""
         with self._transaction(write=True) as found:
             for name in _names(found, f"key:{hash_id(session_key)}:"):
-                found.delete(_record(name.rpartition(":")[2]))
+                found.delete(_name(name[-64:]))
                 found.delete(name.encode())
 
-    def rework(self, session_id: str) -> str:
-        """Move the record to another id; who comes second finds nothing to move."""
-        hashed = self.codec.lookup_hash(session_id)
+    def remove_one(self, session_key: str, handle: str, now: float) -> bool:
+        """Delete the record with this handle."""
+        with self._transaction(write=True) as found:
+            mine = self._of_key(found, session_key, now)
+            return any([found.delete(_name(r.id_hash)) for r in mine if r.handle == handle])
 
-        def take(new_id: str) -> bool:
-            with self._transaction(write=True) as found:
-                session = self._live(found, hashed)
-                taken = self._put(found, hash_id(new_id), session, new=True)
-                return taken and bool(found.delete(_record(hashed)))
+    def remove_others(self, place: str, now: float) -> int | None:
+        """Delete the other records of a record's key."""
+        with self._transaction(write=True) as found:
+            record = self._get(found, place)
+            if record is None or record.ended(now):
+                return None
+            mine = self._of_key(found, record.session_key, now)
+            return sum(found.delete(_name(r.id_hash)) for r in mine if r.id_hash != place)
 
-        return self.codec.mint(take)
+    def of_key(self, session_key: str, now: float) -> list[SessionRecord]:
+        """Get the records that the key leads to."""
+        with self._transaction() as found:
+            return self._of_key(found, session_key, now)
 
-    def purge(self) -> int:
-        """Remove records that have expired, and what leads nowhere; damaged ones stay."""
+    def remove_ended(self, now: float) -> int:
+        """Delete records that have ended, and what leads nowhere; damaged ones stay."""
         removed = 0
         with self._transaction(write=True) as found:
             for name in _names(found, "key:"):
-                hashed = name.rpartition(":")[2]
-                try:
-                    self._live(found, hashed)
-                except JamSessionCorrupt:
-                    continue
-                except JamSessionNotFound:
-                    removed += found.delete(_record(hashed))
-                    found.delete(name.encode())
+                with suppress(JamSessionCorrupt):
+                    record = self._get(found, name[-64:])
+                    if record is None or record.ended(now):
+                        removed += found.delete(_name(name[-64:]))
+                        found.delete(name.encode())
         return removed
 
-    def ping(self) -> None:
-        """Look whether the database can be read."""
+    def look(self) -> None:
+        """Check that the database can be read."""
         with self._transaction() as found:
             found.stat()
 
-    def _live(self, found: lmdb.Transaction, hashed: str | None) -> Any:
-        """Return session key, text, deadline and expiry of a session that has not ended."""
-        try:
-            session = json.loads(bytes(found.get(_record(hashed)) or b"null"))
-        except ValueError:
-            raise JamSessionCorrupt(f"A session in {self._path} is damaged.") from None
-        if session is None or (session[3] is not None and session[3] <= time()):
-            raise JamSessionNotFound
-        return session
+    def records(self) -> Iterator[SessionRecord]:
+        """Get one record after the other, for `jam migrate` and `jam rekey`."""
+        with self._transaction() as found:
+            names = _names(found, "session:")
+        for name in names:
+            try:
+                record = self.read(name[-64:], self.clock())
+            except JamSessionCorrupt as error:
+                self.logger.warning("Left out: %s", error)
+            else:
+                if record is not None:
+                    yield record
 
-    def _put(self, found: lmdb.Transaction, hashed: str, session: Any, new: bool = False) -> bool:
-        session_key, text, deadline, *_ = session
-        record = json.dumps([session_key, text, deadline, self.expiry(time(), deadline)])
-        note = f"key:{hash_id(session_key)}:{hashed}".encode()
-        put = found.put(_record(hashed), record.encode(), overwrite=not new)
-        return put and bool(found.put(note, b"-"))
+    def __repr__(self) -> str:
+        """Name the store and its place, as messages do."""
+        return f"<LmdbSessions in {self._path}>"
+
+    def _get(self, found: lmdb.Transaction, place: str) -> SessionRecord | None:
+        stored = found.get(_name(place))
+        return None if stored is None else unpack_record(bytes(stored), self.where(place))
+
+    def _of_key(self, found: lmdb.Transaction, session_key: str, now: float) -> list[SessionRecord]:
+        records = []
+        for name in _names(found, f"key:{hash_id(session_key)}:"):
+            try:
+                record = self._get(found, name[-64:])
+            except JamSessionCorrupt:
+                record = SessionRecord(session_key, name[-64:], data="")  # listed without data
+            if record is not None and not record.ended(now):
+                records.append(record)
+        return records
 
     @contextmanager
     def _transaction(self, *, write: bool = False) -> Iterator[lmdb.Transaction]:
         """Open a transaction: all that the block does is done, or nothing."""
-        try:
-            with _lock, self._open().begin(write=write) as found:
+        with self.unavailable(OSError, lmdb.Error):
+            opened = _opened()
+            with opened.lock, self._open(opened).begin(write=write) as found:
                 yield found
-        except (OSError, lmdb.Error) as error:
-            raise JamStoreUnavailable(f"{self._path} cannot be used: {error}.") from error
 
-    def _open(self) -> lmdb.Environment:
-        database = _databases.get(self._path)
+    def _open(self, opened: _Opened) -> lmdb.Environment:
+        database = opened.databases.get(self._path)
         if database is None:
-            self._path.mkdir(0o700, parents=True, exist_ok=True)
+            for directory in (*reversed(self._path.parents), self._path):
+                directory.mkdir(0o700, exist_ok=True)  # with `parents` some would be everybody's
             # A TiB of address space, not of disk.
             database = lmdb.open(str(self._path), 1 << 40, mode=0o600, max_readers=1024)
         # It stays open as long as one of its stores is there.
-        self._database = _databases[self._path] = database
+        self._database = opened.databases[self._path] = database
         return database
 
 
-def _record(hashed: str | None) -> bytes:
-    return f"session:{hashed}".encode()
+def _name(place: str) -> bytes:
+    return f"session:{place}".encode()
+
+
+def _put(found: lmdb.Transaction, record: SessionRecord) -> bool:
+    found.put(f"key:{hash_id(record.session_key)}:{record.id_hash}".encode(), b"-")
+    return bool(found.put(_name(record.id_hash), pack_record(record).encode()))
 
 
 def _names(found: lmdb.Transaction, prefix: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""The contract of every store, and the way in by configuration."""
+"""The contract that every store keeps, and choosing the store in a configuration."""
 
 import json
 import subprocess
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from jam_core import Jam, hash_id
-from jam_core.testing import SessionContract, StoreFactory
+from jam_testing import SessionContract, StoreFactory
 
 from jam_lmdb import LmdbSessions
 
@@ -37,7 +37,7 @@ class TestLmdbSessions(SessionContract):
 
     @pytest.fixture
     def store_factory(self, path: Path) -> StoreFactory:
-        """Open the store; called again, on the same backend once more."""
+        """Open the store; called again, on the same backend."""
 
         def open_store(**options: Any) -> LmdbSessions:
             return LmdbSessions(path, **options)

@@ -9,34 +9,62 @@ Folding writes the document of the next generation and then puts an empty journa
 in the journal's place. A crash in between leaves a journal whose entries the document already
 contains; replaying them changes nothing.
 
-Every process keeps the sessions in memory, and looks before each operation whether the journal is
-still the same file and of the size it knows. Readers take no lock between processes.
+Every process keeps the sessions in memory, and checks before each operation whether the journal is
+still the same file and has the size it knows. Readers take no lock between processes.
+
+Either memory matches the journal's position, or the position is in doubt: code that changes memory
+puts it in doubt first and sets it right last. An interrupt at any line, or a fork in the middle of
+a change, leaves it in doubt; the next operation then reads everything again.
 """
 
 import json
 import os
-import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import wraps
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 from uuid import uuid4
 
 from jam_core import (
     BaseLogger,
+    Change,
+    JamConfigurationError,
     JamSessionCorrupt,
-    JamSessionNotFound,
     JamStoreUnavailable,
+    Move,
+    PerProcess,
+    SessionRecord,
 )
-from jam_json.files import make_directory, read_file, replace_file
-from jam_json.journal import Journal
+from jam_json.files import close_file, is_mounted, make_directory, read_file, replace_file
+from jam_json.journal import IN_DOUBT, Journal
 from jam_json.locking import FileLock
-from jam_json.record import Change, Record, dump_record
+from jam_json.record import as_kept, dump_record
 from jam_json.table import SessionTable
 
 _FORMAT = 1
 _SMALLEST_FOLD = 1 << 20  # bytes of journal; below, folding costs more than it saves
-_STALE = -2
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def _writing(
+    operation: Callable[Concatenate["DocumentLayout", _P], _T],
+) -> Callable[Concatenate["DocumentLayout", _P], _T]:
+    """Let an operation begin once it has the writers' lock and knows what others have written."""
+
+    def caught_up(layout: "DocumentLayout", *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        if not layout._is_current():
+            layout._catch_up(writing=True)
+        return operation(layout, *args, **kwargs)
+
+    @wraps(operation)
+    def in_turn(layout: "DocumentLayout", /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        return layout._writers.run(caught_up, layout, *args, **kwargs)
+
+    return in_turn
 
 
 class DocumentLayout:
@@ -44,10 +72,10 @@ class DocumentLayout:
 
     Args:
         path: The document.
-        fsync: Whether a finished write has to survive a power cut.
+        fsync: Whether a finished write must survive a power cut.
         lock_timeout: Seconds to wait for another writer.
         clock: Returns the time, in seconds since the epoch.
-        logger: Where to say what an operator should know.
+        logger: Where to log what an operator should know.
 
     Raises:
         JamSessionCorrupt: A file is damaged, or document and journal do not belong together.
@@ -62,165 +90,141 @@ class DocumentLayout:
         clock: Callable[[], float],
         logger: BaseLogger,
     ) -> None:
+        self._files: list[int] = []  # the journal's; for a moment also its successor's
         self._path = path
-        self._journal_path = path.with_name(path.name + ".journal")
+        self._journal_path = f"{path}.journal"
         self._fsync = fsync
         self._clock = clock
         self._logger = logger
         make_directory(path.parent, fsync=fsync)
+        for file in (path, Path(self._journal_path)):
+            if is_mounted(file):
+                raise JamConfigurationError(
+                    f"{file} is mounted as a single file, as with docker -v "
+                    f"./sessions.json:{file}: it "
+                    "cannot be replaced, and its journal would not be on the same volume, so "
+                    "a new container would know neither the last sessions nor the last log-outs. "
+                    "Mount a directory, and let json_path name a file in it."
+                )
         self._writers = FileLock(path.with_name(path.name + ".lock"), lock_timeout)
-        # Guards table and journal against this process' other threads, for moments only.
-        self._memory = Lock()
+        # Guards table and journal against this process's other threads, only for moments.
+        self._memory = PerProcess(Lock)
         self._table = SessionTable()
         self._journal: Journal | None = None
         self._fold_at = _SMALLEST_FOLD
-        with self._writers:
-            self._load()
-        _open_layouts.add(self)
+        self._writers.run(self._load)
 
-    def read(self, id_hash: str) -> Record | None:
+    def __del__(self) -> None:
+        with suppress(AttributeError):  # a time limit struck before __init__ began
+            self._close_files()
+
+    def read(self, id_hash: str, now: float) -> SessionRecord | None:
         """Return a live session's record, or None."""
         self._look()
         record = self._table.get(id_hash)
-        return None if record is None or record.expired(self._clock()) else record
+        return None if record is None or record.ended(now) else record
 
-    def read_text(self, id_hash: str) -> str | None:
-        """Return the text of a live session's data, or None."""
-        record = self.read(id_hash)
-        return None if record is None else record.data
-
-    def of_key(self, session_key: str) -> dict[str, Record | None]:
-        """Return a key's live sessions by their hashes; None where a record is damaged."""
+    def of_key(self, session_key: str, now: float) -> list[SessionRecord]:
+        """Return a key's live sessions, including damaged ones."""
         self._look()
-        with self._memory:
+        with self._memory():
             found = self._table.of_key(session_key)
-        return self._living(found)
+        return [record for record in found if not record.ended(now)]
 
     def hashes(self) -> Iterator[str]:
         """Yield the hash of every session, live or not."""
         self._look()
-        with self._memory:
+        with self._memory():
             found = self._table.hashes()
         yield from found
 
-    def add(self, id_hash: str, record: Record) -> bool:
-        """Store a new session; return False if the hash is taken."""
-        with self._writers:
-            self._catch_up(writing=True)
-            if id_hash in self._table:
-                return False
-            self._write(put={id_hash: record})
-            return True
-
-    def add_all(self, records: Mapping[str, Record]) -> int:
+    @_writing
+    def insert(self, records: Sequence[SessionRecord]) -> int:
         """Store the sessions whose hashes are not taken, as one entry; return how many."""
-        with self._writers:
-            self._catch_up(writing=True)
-            free = {
-                id_hash: record for id_hash, record in records.items() if id_hash not in self._table
-            }
-            if free:
-                self._write(put=free)
-            return len(free)
+        free = {one.id_hash: one for one in records if one.id_hash not in self._table}
+        if free:
+            self._write(put=list(free.values()))
+        return len(free)
 
-    def change(self, id_hash: str, change: Change) -> bool:
-        """Change a live session; return False if `change` left it as it is.
+    @_writing
+    def write(self, id_hash: str, change: Change, *, readable: bool) -> bool:
+        """Change a session; return whether it was live and had to be changed."""
+        changed = change.of(self._table.get(id_hash), self._clock())
+        if changed is None:
+            return False
+        if change.data is None:
+            self._write(touch={id_hash: changed.expires_at})
+        else:
+            self._write(put=[as_kept(changed, readable=readable)])
+        return True
 
-        Raises:
-            JamSessionNotFound: There is no such session.
-        """
-        with self._writers:
-            record = self._live(id_hash)
-            changed = change(record)
-            if changed is None:
-                return False
-            if changed.data is record.data:
-                self._write(touch={id_hash: changed.expires_at})
-            else:
-                self._write(put={id_hash: changed})
-            return True
+    @_writing
+    def move(self, id_hash: str, move: Move) -> bool:
+        """Move a session; return whether it was live and the hash of the new id was free."""
+        moved = move.of(self._table.get(id_hash), self._clock())
+        if moved is None or moved.id_hash in self._table:
+            return False
+        self._write(delete=[id_hash], put=[moved])
+        return True
 
-    def move(self, old_hash: str, new_hash: str, change: Change) -> bool:
-        """Change a live session and move it to another hash; return False if that is taken.
-
-        Raises:
-            JamSessionNotFound: There is no such session.
-        """
-        with self._writers:
-            changed = change(self._live(old_hash))
-            if changed is None or new_hash in self._table:
-                return False
-            self._write(delete=[old_hash], put={new_hash: changed})
-            return True
-
+    @_writing
     def remove(self, id_hash: str) -> None:
         """Remove a session, damaged or not, if there is one."""
-        with self._writers:
-            self._catch_up(writing=True)
-            if id_hash in self._table:
-                self._write(delete=[id_hash])
+        if id_hash in self._table:
+            self._write(delete=[id_hash])
 
-    def clear(self, session_key: str) -> None:
+    @_writing
+    def remove_key(self, session_key: str) -> None:
         """Remove every session of a key."""
-        with self._writers:
-            self._catch_up(writing=True)
-            hashes = self._table.hashes_of(session_key)
-            if hashes:
-                self._write(delete=hashes)
+        hashes = self._table.hashes_of(session_key)
+        if hashes:
+            self._write(delete=hashes)
 
-    def revoke(self, session_key: str, chosen: Callable[[str], bool]) -> bool:
-        """Remove a key's session whose hash is chosen; return whether there was one."""
-        with self._writers:
-            self._catch_up(writing=True)
-            hashes = list(filter(chosen, self._living(self._table.of_key(session_key))))
-            if hashes:
-                self._write(delete=hashes)
-            return bool(hashes)
+    @_writing
+    def remove_one(self, session_key: str, handle: str, now: float) -> bool:
+        """Remove a key's live session that has a handle; return whether there was one."""
+        found = self._table.of_key(session_key)
+        hashes = [one.id_hash for one in found if one.handle == handle and not one.ended(now)]
+        if hashes:
+            self._write(delete=hashes)
+        return bool(hashes)
 
-    def clear_others(self, id_hash: str) -> int:
-        """Remove the other sessions of a live session's key; return how many.
+    @_writing
+    def remove_others(self, id_hash: str, now: float) -> int | None:
+        """Remove the other live sessions of a live session's key; None if that is not live."""
+        record = self._table.get(id_hash)
+        if record is None or record.ended(now):
+            return None
+        found = self._table.of_key(record.session_key)
+        others = [one.id_hash for one in found if one.id_hash != id_hash and not one.ended(now)]
+        if others:
+            self._write(delete=others)
+        return len(others)
 
-        Raises:
-            JamSessionNotFound: There is no such session.
-        """
-        with self._writers:
-            others = self._living(self._table.of_key(self._live(id_hash).session_key))
-            del others[id_hash]
-            if others:
-                self._write(delete=list(others))
-            return len(others)
-
-    def purge(self) -> int:
-        """Remove what has expired, fold the journal, and return how many sessions that removed."""
-        with self._writers:
-            self._catch_up(writing=True)
-            before = len(self._table)
-            self._fold()
-            return before - len(self._table)
+    @_writing
+    def remove_ended(self, now: float) -> int:
+        """Remove what has ended, fold the journal, and return how many sessions were removed."""
+        before = len(self._table)
+        self._fold(now)
+        return before - len(self._table)
 
     def close(self) -> None:
-        """Fold the journal, so that the document alone is the whole truth; close the files."""
+        """Fold the journal, so that the document alone has everything; close the files."""
         if self._journal is None:
             return
         try:
-            with self._writers:
-                if self._journal is not None:
-                    self._catch_up(writing=True)
-                    if self._opened().has_entries():
-                        self._fold_if_possible()
+            self._writers.run(self._fold_what_is_left)
         finally:
-            with self._memory:
-                journal, self._journal = self._journal, None
-                if journal is not None:
-                    journal.close()
+            with self._memory():
+                self._journal = None
+                self._close_files()
             self._writers.close()
 
-    def after_fork_in_child(self) -> None:
-        """Make a lock of the child's own: no thread of the parent is there to release it."""
-        if self._memory.locked() and self._journal is not None:
-            # A thread of the parent was at it: what is in memory may be half done.
-            self._journal.inode = self._journal.generation = _STALE
-        self._memory = Lock()
+    def _fold_what_is_left(self) -> None:
+        if self._journal is not None:  # no other thread has closed the store meanwhile
+            self._catch_up(writing=True)
+            if self._opened().has_entries():
+                self._fold_if_possible()
 
     def _opened(self) -> Journal:
         if self._journal is None:
@@ -228,30 +232,27 @@ class DocumentLayout:
         return self._journal
 
     def _look(self) -> None:
-        """See what others have written, if they have."""
+        """Take in what others have written, if anything."""
         journal = self._journal
         status = os.stat(self._journal_path)  # noqa: PTH116  (Path.stat is slower; a hot path)
         if journal is None or status.st_size != journal.position or status.st_ino != journal.inode:
             self._catch_up()
 
-    def _living(self, records: Mapping[str, Record | None]) -> dict[str, Record | None]:
-        """Leave out what has expired."""
-        now = self._clock()
-        return {
-            id_hash: record
-            for id_hash, record in records.items()
-            if record is None or not record.expired(now)
-        }
-
-    def _live(self, id_hash: str) -> Record:
-        self._catch_up(writing=True)
-        record = self._table.get(id_hash)
-        if record is None or record.expired(self._clock()):
-            raise JamSessionNotFound
-        return record
+    def _is_current(self) -> bool:
+        """Tell whether nobody has written since; under the writers' lock, nobody will."""
+        journal = self._journal
+        try:
+            status = os.stat(self._journal_path)  # noqa: PTH116  (a hot path)
+        except FileNotFoundError:
+            return False
+        return (
+            journal is not None
+            and status.st_size == journal.position
+            and status.st_ino == journal.inode
+        )
 
     def _catch_up(self, *, writing: bool = False) -> None:
-        """Apply what others wrote since.
+        """Apply what others have written since.
 
         Args:
             writing: Whether the writers' lock is held.
@@ -261,39 +262,39 @@ class DocumentLayout:
             if not self._read_on(trust=True):
                 self._load()
         elif not self._read_on(trust=False):
-            with self._writers:
-                self._catch_up(writing=True)
+            self._writers.run(self._catch_up, writing=True)
 
     def _read_on(self, *, trust: bool) -> bool:
         """Apply the journal's new entries, and go on with its successor.
 
         Args:
-            trust: Whether a damaged line is one: without the writers' lock it may as well be an
-                interrupted write that is being cut off.
+            trust: Whether a line that looks damaged is: without the writers' lock it may just as
+                well be an interrupted write that is being cut off.
 
         Returns:
-            False if the entries do not lead on to what is on disk now.
+            False if the entries do not lead to what is on disk now.
         """
-        with self._memory:
+        with self._memory():
             journal = self._journal
             try:
-                if journal is None or journal.generation == _STALE:
+                if journal is None or journal.position == IN_DOUBT:
                     return False
-                _replay(journal, self._table)
+                journal.read_on(self._table.apply)
                 status = os.stat(self._journal_path)  # noqa: PTH116
                 if status.st_ino == journal.inode:
-                    # A journal that shrank was restored from elsewhere: what we know is void.
+                    # A journal that shrank was restored from elsewhere: what we know is worthless.
                     return status.st_size >= journal.position
-                # Replaced, so nothing is appended to it any more: one last look.
-                _replay(journal, self._table)
-                successor = Journal(self._journal_path)
+                # It was replaced, so nothing more is appended to it: read it one last time.
+                journal.read_on(self._table.apply)
+                successor = Journal(self._journal_path, self._files)
                 expected = (journal.lineage, journal.generation + 1)
                 if (successor.lineage, successor.generation) != expected:
                     return False
+                journal.position = IN_DOUBT
                 if successor.folded_at is not None:
                     self._table.remove_expired(successor.folded_at)
                 self._adopt(successor)
-                _replay(successor, self._table)
+                successor.read_on(self._table.apply)
             except FileNotFoundError:
                 return False
             except JamSessionCorrupt:
@@ -303,17 +304,25 @@ class DocumentLayout:
             return True
 
     def _adopt(self, journal: Journal) -> None:
-        if self._journal is not None:
-            self._journal.close()
+        """Go on with a journal whose position matches what is in memory."""
+        self._fold_at = _SMALLEST_FOLD
+        with suppress(FileNotFoundError):  # the next fold writes it again
+            self._fold_at = max(_SMALLEST_FOLD, 2 * self._path.stat().st_size)
         self._journal = journal
-        self._fold_at = max(_SMALLEST_FOLD, 2 * self._path.stat().st_size)
+        self._close_files(keep=journal.file)
+
+    def _close_files(self, keep: int | None = None) -> None:
+        """Close journals that are no longer used, and those that an interrupt left open."""
+        for index in reversed(range(len(self._files))):
+            if self._files[index] != keep:
+                close_file(self._files, index)
 
     def _load(self) -> None:
-        """Read document and journal; make them where there are none. Needs the writers' lock."""
+        """Read document and journal; create what is missing. Needs the writers' lock."""
         document = _read_document(self._path)
         if document is None and self._journal is not None:
             raise JamStoreUnavailable(
-                f"{self._path} has disappeared. Bring it back, or restart to begin anew."
+                f"{self._path} has disappeared. Restore it, or restart to begin again."
             )
         table = SessionTable()
         for id_hash, value in (document or {}).get("sessions", {}).items():
@@ -321,12 +330,12 @@ class DocumentLayout:
         lineage = document["lineage"] if document else uuid4().hex
         generation = document["generation"] if document else 0
         try:
-            journal: Journal | None = Journal(self._journal_path)
+            journal: Journal | None = Journal(self._journal_path, self._files)
         except FileNotFoundError:
             journal = None
             if self._journal is not None:
                 raise JamStoreUnavailable(
-                    f"{self._journal_path} has disappeared. Bring it back, or restart to go on "
+                    f"{self._journal_path} has disappeared. Restore it, or restart to go on "
                     "without the changes that it held."
                 ) from None
         if journal is not None:
@@ -334,9 +343,11 @@ class DocumentLayout:
         if document is None:
             self._write_document(table, lineage, generation)
         if journal is None:
-            journal = Journal.begin(self._journal_path, lineage, generation, None)
-        _replay(journal, table)
-        with self._memory:
+            journal = Journal.begin(self._journal_path, self._files, lineage, generation, None)
+        journal.read_on(table.apply)
+        with self._memory():
+            if self._journal is not None:
+                self._journal.position = IN_DOUBT
             self._table = table
             self._adopt(journal)
 
@@ -347,58 +358,61 @@ class DocumentLayout:
             or document["lineage"] != journal.lineage
             or document["generation"] - journal.generation not in (0, 1)
         ):
-            fault = "is missing" if document is None else "is of another time"
+            fault = "is missing" if document is None else "is from another time"
             raise JamSessionCorrupt(
                 f"{self._journal_path} belongs to another state of {self._path}, which {fault}. "
                 "Restore both from one backup, or move the journal away to go on with the document "
-                "as it stands."
+                "as it is."
             )
 
     def _write(
         self,
         *,
         delete: Sequence[str] = (),
-        put: Mapping[str, Record] | None = None,
+        put: Sequence[SessionRecord] = (),
         touch: Mapping[str, float | None] | None = None,
     ) -> None:
         """Write one entry to the journal, then change what is in memory."""
         journal = self._opened()
-        entry = _dump_entry(delete, put or {}, touch or {})
-        with self._memory:
-            size = journal.append(entry, fsync=self._fsync)
+        entry = _dump_entry(delete, put, touch or {})
+        with self._memory():
+            end = journal.append(entry, fsync=self._fsync)
             for id_hash in delete:
                 self._table.remove(id_hash)
-            for id_hash, record in (put or {}).items():
-                self._table.put(id_hash, record)
+            for record in put:
+                self._table.put(record)
             for id_hash, expires_at in (touch or {}).items():
                 self._table.touch(id_hash, expires_at)
-            # Last: at this position a reader may trust the table without the lock.
-            journal.position += size
+            # Last: once the position is set, a reader may trust the table without the lock.
+            journal.position = end
         if journal.position > self._fold_at:
             self._fold_if_possible()
 
     def _fold_if_possible(self) -> None:
-        """Fold, but let no failure of it spoil the operation that is already in the journal."""
+        """Fold, but let no failure spoil the operation, which is already in the journal."""
         try:
-            self._fold()
+            self._fold(self._clock())
         except OSError as error:
             self._fold_at += _SMALLEST_FOLD
             self._logger.warning(
-                "%s cannot be rewritten (%s); its journal goes on growing.",
+                "%s cannot be rewritten (%s); its journal keeps growing.",
                 self._path,
                 error.strerror,
             )
 
-    def _fold(self) -> None:
-        """Write all into the document and begin a new journal. Needs the writers' lock."""
+    def _fold(self, now: float) -> None:
+        """Write everything to the document and begin a new journal. Needs the writers' lock."""
         journal = self._opened()
-        now = self._clock()
-        with self._memory:
+        with self._memory():
+            position, journal.position = journal.position, IN_DOUBT
             self._table.remove_expired(now)
+            journal.position = position
         generation = journal.generation + 1
         self._write_document(self._table, journal.lineage, generation)
-        with self._memory:
-            self._adopt(Journal.begin(self._journal_path, journal.lineage, generation, now))
+        with self._memory():
+            self._adopt(
+                Journal.begin(self._journal_path, self._files, journal.lineage, generation, now)
+            )
 
     def _write_document(self, table: SessionTable, lineage: str, generation: int) -> None:
         # Always to the disk: a power cut must not take sessions that were safe before the fold.
@@ -410,38 +424,16 @@ class DocumentLayout:
         )
 
 
-_open_layouts: "weakref.WeakSet[DocumentLayout]" = weakref.WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for layout in list(_open_layouts):
-        layout.after_fork_in_child()
-
-
-os.register_at_fork(after_in_child=_after_fork_in_child)
-
-
-def _replay(journal: Journal, table: SessionTable) -> None:
-    """Apply to the table what the journal holds beyond its position."""
-    for where, entry in journal.read_on():
-        for id_hash in entry.get("del", ()):
-            table.remove(id_hash)
-        for id_hash, value in entry.get("put", {}).items():
-            table.put_loaded(id_hash, value, where)
-        for id_hash, expires_at in entry.get("touch", {}).items():
-            table.touch(id_hash, expires_at)
-
-
 def _dump_entry(
     delete: Sequence[str],
-    put: Mapping[str, Record],
+    put: Sequence[SessionRecord],
     touch: Mapping[str, float | None],
 ) -> str:
     parts = []
     if delete:
         parts.append(f'"del": {json.dumps(delete)}')
     if put:
-        records = (f'"{id_hash}": {dump_record(put[id_hash])}' for id_hash in put)
+        records = [f'"{record.id_hash}": {dump_record(record)}' for record in put]
         parts.append(f'"put": {{{", ".join(records)}}}')
     if touch:
         parts.append(f'"touch": {json.dumps(touch)}')
@@ -459,7 +451,7 @@ def _dump_document(table: SessionTable, lineage: str, generation: int) -> Iterat
 
 
 def _read_document(path: Path) -> dict[str, Any] | None:
-    """Return the document, or None if there is none or an empty file.
+    """Return the document, or None if there is none or the file is empty.
 
     Raises:
         JamSessionCorrupt: It is damaged, or something else.

@@ -1,70 +1,82 @@
-"""One session as it stands in a file: the same JSON object in both layouts."""
+"""One session as it is written in a file: the same JSON object in both layouts."""
 
 import json
 import re
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from json.encoder import encode_basestring_ascii as quoted  # what json.dumps calls in the end
+from math import isfinite
+from typing import Any
 
-from jam_core import JamSessionCorrupt
+from jam_core import STORE_DEFAULT, JamSessionCorrupt, SessionRecord
 
-# A text with more brackets than this could be nested too deeply for whoever parses the file
-# around it; it is then kept as a string. Deep data of one session must not hurt the others.
+# Data with more brackets than this could be nested too deeply for a parser of the whole file, so it
+# is kept as a string. One session's deep data must not hurt the others.
 _MOST_BRACKETS = 30
-
+_LONGEST_TTL = 10**10  # seconds; the core allows no longer one
 
 _ID_HASH = re.compile("[0-9a-f]{64}")
 
 
-class Record(NamedTuple):
-    """One session.
+class ReadableRecord(SessionRecord):
+    """A session whose data is the text of a JSON object, and is written to files as that object."""
+
+    __slots__ = ()
+
+
+class DamagedRecord(SessionRecord):
+    """A placeholder for a damaged record: kept as it is, listed, refused when read.
 
     Attributes:
-        session_key: Whose session it is.
-        data: The text that the codec made of the data.
-        created_at: When it was created, in seconds since the epoch; None: not known, it came
-            from a store that does not keep that.
-        expires_at: The moment at which it is gone; None: never.
-        deadline: The moment at which max_age ends it; None: never.
-        readable: Whether the data is the text of a JSON object, and may stand there as one.
-        id_key: The mark of the key that the id is encrypted with; None if it is not, or that is
-            not known.
+        fault: What is wrong with it, and where.
     """
 
-    session_key: str
-    data: str
-    created_at: float | None
-    expires_at: float | None
-    deadline: float | None
-    readable: bool
-    id_key: str | None = None
+    fault: str
 
-    def expired(self, now: float) -> bool:
-        """Tell whether the session is gone at `now`."""
-        return self.expires_at is not None and now >= self.expires_at
+    @classmethod
+    def holding(cls, id_hash: str, value: Any, fault: str) -> "DamagedRecord":
+        """Return what stands for a JSON value; the session key is "" if it cannot be read."""
+        key = value.get("session_key") if isinstance(value, dict) else None
+        damaged = cls(key if isinstance(key, str) else "", id_hash, json.dumps(value))
+        damaged.fault = fault
+        return damaged
 
 
-# Makes the new record of a live one, while nobody else can change it; None leaves it as it is.
-Change = Callable[[Record], Record | None]
+def as_kept(record: SessionRecord, *, readable: bool) -> SessionRecord:
+    """Return a record as both layouts keep it.
+
+    Args:
+        record: The session.
+        readable: Whether its data is the text of a JSON object, written as `json` writes it.
+    """
+    kind = ReadableRecord if readable else SessionRecord
+    return record if type(record) is kind else kind._make(record)
 
 
-def dump_record(record: Record) -> str:
-    """Return a record as one line of JSON; readable data stands there as an object, not as text."""
-    fields: dict[str, object] = {
-        "session_key": record.session_key,
-        "created_at": record.created_at,
-        "expires_at": record.expires_at,
-        "deadline": record.deadline,
-    }
-    if record.id_key is not None:
-        fields["id_key"] = record.id_key
-    head = json.dumps(fields)
+def dump_record(record: SessionRecord) -> str:
+    """Return a record as one line of JSON, with readable data as an object, not as a string."""
     data = record.data
-    shown = record.readable and data.count("{") + data.count("[") <= _MOST_BRACKETS
-    return f'{head[:-1]}, "data": {data if shown else json.dumps(data)}}}'
+    if isinstance(record, DamagedRecord):
+        return data
+    ttl = "" if record.ttl is STORE_DEFAULT else f', "ttl": {json.dumps(record.ttl)}'
+    id_key = "" if record.id_key is None else f', "id_key": {quoted(record.id_key)}'
+    is_shallow = data.count("{") + data.count("[") <= _MOST_BRACKETS
+    shown = data if isinstance(record, ReadableRecord) and is_shallow else quoted(data)
+    return (
+        f'{{"session_key": {quoted(record.session_key)}, '
+        f'"created_at": {_dump_time(record.created_at)}, '
+        f'"expires_at": {_dump_time(record.expires_at)}, '
+        f'"deadline": {_dump_time(record.deadline)}{ttl}{id_key}, "data": {shown}}}'
+    )
+
+
+def _dump_time(value: float | None) -> str:
+    """Return what json.dumps would, which is slower for a number than for a string."""
+    if value is None:
+        return "null"
+    return repr(value) if type(value) is float and isfinite(value) else json.dumps(value)
 
 
 def is_plain_object(text: str) -> bool:
-    """Tell whether a text is a JSON object, spelled as it would be read back from a file."""
+    """Tell whether a text is a JSON object, written as it would be read back from a file."""
     try:
         value = json.loads(text)
         return isinstance(value, dict) and json.dumps(value) == text
@@ -73,43 +85,46 @@ def is_plain_object(text: str) -> bool:
 
 
 def is_id_hash(value: object) -> bool:
-    """Tell whether a value is the hash of an id, as it stands in files and their names."""
+    """Tell whether a value is the hash of an id, as used in files and their names."""
     return isinstance(value, str) and _ID_HASH.fullmatch(value) is not None
 
 
-def skim_record(content: bytes, where: str) -> Record:
-    """Return the record of a file, with its data unread: damage in there is yet to be found.
+def read_record(id_hash: str, content: bytes, where: str) -> SessionRecord:
+    """Return the record of a file without reading its data: damage there is detected later.
 
     Args:
+        id_hash: Whose record it is.
         content: What the file holds, as `dump_record` wrote it.
         where: The file, for the error.
 
     Raises:
-        JamSessionCorrupt: It is no record.
+        JamSessionCorrupt: It is not a record.
     """
-    # The data stands last, so that its text is what is left. The mark cannot stand in a string.
-    # Decoded here: json would guess the encoding first, which takes its time.
+    # The data comes last, so its text is what is left. The separator cannot occur in a string.
+    # Decoded here: json would first guess the encoding, which is slow.
     try:
         text = content.decode()
         head, _, data = text.partition(', "data": {')
         if data.endswith("}}\n"):
-            record = load_record(json.loads(head + ', "data": ""}'), where)
-            return record._replace(data="{" + data[:-2], readable=True)
+            value = json.loads(head + ', "data": {}}')
+            return load_record(id_hash, value, where, shown="{" + data[:-2])
         value = json.loads(text)
     except ValueError:
         value = None
-    return load_record(value, where)
+    return load_record(id_hash, value, where)
 
 
-def load_record(value: Any, where: str) -> Record:
+def load_record(id_hash: str, value: Any, where: str, shown: str | None = None) -> SessionRecord:
     """Return the record that `dump_record` wrote.
 
     Args:
+        id_hash: Whose record it is.
         value: The JSON object.
-        where: Where it stands, for the error.
+        where: Where it is, for the error.
+        shown: The text of the object that is its data, if that has not been read.
 
     Raises:
-        JamSessionCorrupt: It is no record.
+        JamSessionCorrupt: It is not a record.
     """
     match value:
         case {
@@ -118,17 +133,27 @@ def load_record(value: Any, where: str) -> Record:
             "expires_at": int() | float() | None as expires_at,
             "deadline": int() | float() | None as deadline,
             "data": str() | dict() as data,
-        }:
-            text = data if isinstance(data, str) else json.dumps(data)
-            readable = not isinstance(data, str)
+        } if _is_ttl(ttl := value.get("ttl", STORE_DEFAULT)):
             id_key = value.get("id_key")
-            return Record(
+            text = data if isinstance(data, str) else shown or json.dumps(data)
+            return (SessionRecord if text is data else ReadableRecord)(
                 session_key,
+                id_hash,
                 text,
+                None,
                 created_at,
                 expires_at,
                 deadline,
-                readable,
+                ttl,
                 id_key if isinstance(id_key, str) else None,
             )
-    raise JamSessionCorrupt(f"{where} is no session record. It was left as it is.")
+    raise JamSessionCorrupt(f"{where} is not a session record. It was left as it is.")
+
+
+def _is_ttl(value: object) -> bool:
+    # A whole number, as from the core: it is added to the time of every change.
+    return (
+        value is STORE_DEFAULT
+        or value is None
+        or (type(value) is int and 0 < value <= _LONGEST_TTL)
+    )

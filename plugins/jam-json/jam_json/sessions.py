@@ -3,55 +3,43 @@
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Unpack
+from typing import TYPE_CHECKING, Unpack
 
 from jam_core import (
-    BaseSession,
+    Change,
     JamConfigurationError,
     JamSessionCorrupt,
-    JamSessionNotFound,
+    JamStoreMissing,
     JamStoreUnavailable,
+    Move,
     SessionInfo,
     SessionOptions,
     SessionRecord,
+    StorageSessions,
     check_session_key,
-    handle_of_hash,
     hash_id,
 )
 from jam_json.locking import LONGEST_WAIT
-from jam_json.record import Change, Record, is_plain_object
+from jam_json.record import DamagedRecord, as_kept, is_plain_object
+
+if TYPE_CHECKING:
+    from jam_json.directory import DirectoryLayout
+    from jam_json.document import DocumentLayout
 
 
-class Layout(Protocol):
-    """What both layouts do; `DocumentLayout` and `DirectoryLayout` describe it."""
-
-    def read(self, id_hash: str) -> Record | None: ...  # noqa: D102
-    def read_text(self, id_hash: str) -> str | None: ...  # noqa: D102
-    def of_key(self, session_key: str) -> dict[str, Record | None]: ...  # noqa: D102
-    def hashes(self) -> Iterator[str]: ...  # noqa: D102
-    def add(self, id_hash: str, record: Record) -> bool: ...  # noqa: D102
-    def add_all(self, records: Mapping[str, Record]) -> int: ...  # noqa: D102
-    def change(self, id_hash: str, change: Change) -> bool: ...  # noqa: D102
-    def move(self, old_hash: str, new_hash: str, change: Change) -> bool: ...  # noqa: D102
-    def remove(self, id_hash: str) -> None: ...  # noqa: D102
-    def clear(self, session_key: str) -> None: ...  # noqa: D102
-    def revoke(self, session_key: str, chosen: Callable[[str], bool]) -> bool: ...  # noqa: D102
-    def clear_others(self, id_hash: str) -> int: ...  # noqa: D102
-    def purge(self) -> int: ...  # noqa: D102
-    def close(self) -> None: ...  # noqa: D102
-
-
-class JSONSessions(BaseSession):
+class JSONSessions(StorageSessions[str]):
     """Sessions in JSON files: one document with a journal, or a directory of files.
 
     Args:
         json_path: A file, which exists or ends in ".json": all sessions in one readable document
-            and a journal beside it, for one host. Or a directory, which exists or has another
+            and a journal next to it, for one host. Or a directory, which exists or has any other
             name: one file per session, for very many sessions, or several hosts on a volume.
-        fsync: Make every finished write survive a power cut, not only the death of the process.
+        create: Create the file or the directory if it is missing. False: it must exist, so that
+            a volume that is not mounted is an error, not an empty store.
+        fsync: Make every finished write survive a power cut, not only the end of the process.
         lock_timeout: Seconds to wait for another writer.
         clock: Returns the time, in seconds since the epoch.
         **options: The options of every store, see `BaseSession`.
@@ -59,6 +47,7 @@ class JSONSessions(BaseSession):
     Raises:
         JamConfigurationError: An option cannot be used.
         JamSessionCorrupt: A file is damaged; it was left as it is.
+        JamStoreMissing: There is nothing at the path, and `create` is off.
         JamStoreUnavailable: The path cannot be read or written.
     """
 
@@ -68,6 +57,7 @@ class JSONSessions(BaseSession):
         self,
         json_path: str | os.PathLike[str] = "sessions.json",
         *,
+        create: bool = True,
         fsync: bool = False,
         lock_timeout: float = 10.0,
         clock: Callable[[], float] = time.time,
@@ -76,184 +66,118 @@ class JSONSessions(BaseSession):
         super().__init__(**options)
         if not 0 < lock_timeout <= LONGEST_WAIT:
             raise JamConfigurationError(
-                f"lock_timeout must be a number of seconds above 0, {LONGEST_WAIT} at most."
+                f"lock_timeout must be a number of seconds above 0, at most {LONGEST_WAIT}."
             )
-        self._clock = clock
+        self.clock = clock
         self._path = _absolute(json_path)
         self._outage = _Outage(self._path)
         with self._outage:
             self._is_directory = _is_directory(self._path)
+            if not create and not self._path.exists():
+                raise _missing(self._path)
             self._layout = self._open_layout(fsync=fsync, lock_timeout=lock_timeout)
 
-    def create(self, session_key: str, data: dict[str, Any]) -> str:
-        """Store a new session and return its id."""
-        check_session_key(session_key)
-        text = self.codec.encode(data)
-        now = self._clock()
-        deadline = self.deadline(now)
-        record = Record(
-            session_key,
-            text,
-            created_at=now,
-            expires_at=self.expiry(now, deadline),
-            deadline=deadline,
-            readable=self.codec.writes_plain_json,
-            id_key=self.codec.id_key,
-        )
+    def insert(self, place: str, record: SessionRecord) -> bool:  # noqa: ARG002
+        """Store a new session under the hash of its id."""
+        kept = as_kept(record, readable=self.codec.writes_plain_json)
         with self._outage:
-            return self.codec.mint(lambda new_id: self._layout.add(hash_id(new_id), record))
+            return self._layout.insert([kept]) == 1
 
-    def get(self, session_id: str) -> dict[str, Any] | None:
-        """Return the session's data, or None if there is no such session."""
-        id_hash = self.codec.lookup_hash(session_id)
-        if id_hash is None:
-            return None
+    def read(self, place: str, now: float) -> SessionRecord | None:
+        """Return a live session."""
         with self._outage:
-            text = self._layout.read_text(id_hash)
-        return None if text is None else self.codec.decode(text, self._where(id_hash))
+            return self._layout.read(place, now)
 
-    def update(self, session_id: str, data: dict[str, Any]) -> None:
-        """Replace the session's data and restart its ttl."""
-        text = self.codec.encode(data)
-        id_hash = self._known_hash(session_id)
+    def write(self, place: str, change: Change) -> bool:
+        """Change a session under the writers' lock, at the time when that is held."""
         with self._outage:
-            self._layout.change(id_hash, lambda record: self._restarted(record, text))
+            return self._layout.write(place, change, readable=self.codec.writes_plain_json)
 
-    def delete(self, session_id: str) -> None:
-        """End the session."""
-        id_hash = self.codec.lookup_hash(session_id)
-        if id_hash is not None:
-            with self._outage:
-                self._layout.remove(id_hash)
-
-    def clear(self, session_key: str) -> None:
-        """End every session of the key."""
-        check_session_key(session_key)
+    def move(self, place: str, new_place: str, move: Move) -> bool:  # noqa: ARG002
+        """Move a session under the writers' lock, at the time when that is held."""
         with self._outage:
-            self._layout.clear(session_key)
+            return self._layout.move(place, move)
 
-    def rework(self, session_id: str) -> str:
-        """Give the session a new id and return it."""
-        old_hash = self._known_hash(session_id)
-
-        def renew(record: Record) -> Record:
-            return self._restarted(record)._replace(id_key=self.codec.id_key)
-
+    def remove(self, place: str) -> None:
+        """Remove a session, damaged or not."""
         with self._outage:
-            return self.codec.mint(
-                lambda new_id: self._layout.move(old_hash, hash_id(new_id), renew)
-            )
+            self._layout.remove(place)
 
-    def touch(self, session_id: str) -> None:
-        """Restart the session's ttl."""
-        id_hash = self._known_hash(session_id)
+    def remove_key(self, session_key: str) -> None:
+        """Remove every session of a key."""
         with self._outage:
-            self._layout.change(id_hash, self._restarted)
+            self._layout.remove_key(session_key)
 
-    def mutate(
-        self, session_id: str, change: Callable[[dict[str, Any]], dict[str, Any] | None]
-    ) -> dict[str, Any]:
-        """Apply a function to the session's data by compare-and-set."""
-        id_hash = self._known_hash(session_id)
-
-        def read() -> str | None:
-            with self._outage:
-                record = self._layout.read(id_hash)
-            return None if record is None else record.data
-
-        def swap(old_text: str, new_text: str) -> bool:
-            def restart_if_unchanged(record: Record) -> Record | None:
-                return self._restarted(record, new_text) if record.data == old_text else None
-
-            with self._outage:
-                return self._layout.change(id_hash, restart_if_unchanged)
-
-        return self.change_data(change, read, swap, self._where(id_hash))
-
-    def purge(self) -> int:
-        """Remove what has expired; with one document, also fold its journal into it."""
+    def remove_one(self, session_key: str, handle: str, now: float) -> bool:
+        """Remove the live session of a key that has this handle."""
         with self._outage:
-            return self._layout.purge()
+            return self._layout.remove_one(session_key, handle, now)
 
-    def ping(self) -> None:
-        """Look whether the files can be read."""
+    def remove_others(self, place: str, now: float) -> int | None:
+        """Remove the other live sessions of a live session's key."""
         with self._outage:
-            self._layout.read(hash_id(""))
+            return self._layout.remove_others(place, now)
 
-    def list_sessions(self, session_key: str) -> list[SessionInfo]:
-        """Return the live sessions of the key."""
-        check_session_key(session_key)
+    def of_key(self, session_key: str, now: float) -> list[SessionRecord]:
+        """Return the live sessions of a key, including damaged ones."""
         with self._outage:
-            found = self._layout.of_key(session_key)
-        shown = (
-            SessionInfo(handle_of_hash(id_hash), None)
-            if record is None
-            else self.info_of(_published(id_hash, record))
-            for id_hash, record in found.items()
-        )
-        return [info for info in shown if info is not None]
+            return self._layout.of_key(session_key, now)
 
-    def revoke(self, session_key: str, handle: str) -> bool:
-        """End the key's session with this handle."""
-        check_session_key(session_key)
-        with self._outage:
-            return self._layout.revoke(
-                session_key, lambda id_hash: handle_of_hash(id_hash) == handle
-            )
+    def info_of(self, record: SessionRecord) -> SessionInfo | None:
+        """Show damaged records, too."""
+        is_damaged = isinstance(record, DamagedRecord)
+        return self.shown(record, None) if is_damaged else super().info_of(record)
 
-    def clear_others(self, session_id: str) -> int:
-        """End every other session of this session's key."""
-        id_hash = self._known_hash(session_id)
+    def remove_ended(self, now: float) -> int:
+        """Remove what has ended; with one document, also fold its journal into it."""
         with self._outage:
-            return self._layout.clear_others(id_hash)
+            return self._layout.remove_ended(now)
+
+    def look(self) -> None:
+        """Check that the files can be read."""
+        with self._outage:
+            self._layout.read(hash_id(""), self.clock())
 
     def records(self) -> Iterator[SessionRecord]:
         """Yield the live sessions of every key."""
         with self._outage:
             for id_hash in self._layout.hashes():
                 try:
-                    record = self._layout.read(id_hash)
+                    record = self._layout.read(id_hash, self.clock())
                 except JamSessionCorrupt as damage:
                     self.logger.warning("Left out: %s", damage.message)
                     continue
                 if record is not None:
-                    yield _published(id_hash, record)
+                    yield record
 
     def restore(self, records: Sequence[SessionRecord]) -> int:
-        """Store sessions as they are."""
-        now = self._clock()
-        stored = {
-            record.id_hash: Record(
-                record.session_key,
-                record.data,
-                created_at=record.created_at,
-                expires_at=record.expires_at,
-                deadline=record.deadline,
+        """Store sessions as they are; their data may be from any serializer."""
+        for record in records:
+            check_session_key(record.session_key)
+        now = self.clock()
+        kept = [
+            as_kept(
+                record._replace(id_hash=self.place_of(record), session_id=None),
                 readable=is_plain_object(record.data),
-                id_key=record.id_key,
             )
             for record in records
-            if record.expires_at is None or now < record.expires_at
-        }
+            if not record.ended(now)
+        ]
         with self._outage:
-            return self._layout.add_all(stored)
+            return self._layout.insert(kept)
 
     def replace(self, record: SessionRecord, data: str) -> bool:
-        """Replace a session's stored text by compare-and-set."""
+        """Replace a session's stored text by compare-and-set; it may be from any serializer."""
+        change = Change(self.clock(), self.ttl, data, record.data, restart=False)
+        with self._outage:
+            return self._layout.write(self.place_of(record), change, readable=is_plain_object(data))
 
-        def replaced(stored: Record) -> Record | None:
-            if stored.data != record.data:
-                return None
-            return stored._replace(data=data, readable=is_plain_object(data))
-
-        try:
-            with self._outage:
-                return self._layout.change(record.id_hash, replaced)
-        except JamSessionNotFound:
-            return False
+    def where(self, place: str) -> str:
+        """Say where a session is, for errors."""
+        return f"{self._path}, record {place[:12]}..."
 
     def diagnose(self) -> Iterator[tuple[str, str, str]]:
-        """Tell how the sessions are kept, and whether others can get at them."""
+        """Report how the sessions are kept, and whether others have access to them."""
         yield "layout", f"A {'directory' if self._is_directory else 'document'}, {self._path}.", ""
         path = self._path / "sessions" if self._is_directory else self._path
         with self._outage:
@@ -261,20 +185,22 @@ class JSONSessions(BaseSession):
         if mode & (stat.S_IRWXG | stat.S_IRWXO):
             yield (
                 "open-to-others",
-                f"Other users of this host can get at {path} (mode {mode:o}).",
-                f"Take it from them: chmod go= {path}.",
+                f"Other users of this host have access to {path} (mode {mode:o}).",
+                f"Take it away from them: chmod go= {path}.",
             )
 
     def close(self) -> None:
-        """Fold the journal, so that the document alone is the whole truth; close the files."""
+        """Fold the journal, so that the document alone has everything; close the files."""
         with self._outage:
             self._layout.close()
 
     def __repr__(self) -> str:
         return f"<JSONSessions in {self._path}>"
 
-    def _open_layout(self, *, fsync: bool, lock_timeout: float) -> Layout:
-        # Here, as only one of them is needed: an import takes longer than opening the store.
+    def _open_layout(
+        self, *, fsync: bool, lock_timeout: float
+    ) -> "DocumentLayout | DirectoryLayout":
+        # Imported here, as only one is needed: an import takes longer than opening the store.
         if self._is_directory:
             from jam_json.directory import DirectoryLayout
 
@@ -282,7 +208,7 @@ class JSONSessions(BaseSession):
                 self._path,
                 fsync=fsync,
                 lock_timeout=lock_timeout,
-                clock=self._clock,
+                clock=self.clock,
             )
         from jam_json.document import DocumentLayout
 
@@ -290,38 +216,9 @@ class JSONSessions(BaseSession):
             self._path,
             fsync=fsync,
             lock_timeout=lock_timeout,
-            clock=self._clock,
+            clock=self.clock,
             logger=self.logger,
         )
-
-    def _known_hash(self, session_id: str) -> str:
-        id_hash = self.codec.lookup_hash(session_id)
-        if id_hash is None:
-            raise JamSessionNotFound
-        return id_hash
-
-    def _restarted(self, record: Record, text: str | None = None) -> Record:
-        """Return a record with its ttl restarted, and with other data if there is any."""
-        record = record._replace(expires_at=self.expiry(self._clock(), record.deadline))
-        if text is None:
-            return record
-        return record._replace(data=text, readable=self.codec.writes_plain_json)
-
-    def _where(self, id_hash: str) -> str:
-        return f"{self._path}, record {id_hash[:12]}..."
-
-
-def _published(id_hash: str, record: Record) -> SessionRecord:
-    """Return a record in the form that all stores share."""
-    return SessionRecord(
-        session_key=record.session_key,
-        id_hash=id_hash,
-        data=record.data,
-        created_at=record.created_at,
-        expires_at=record.expires_at,
-        deadline=record.deadline,
-        id_key=record.id_key,
-    )
 
 
 class _Outage:
@@ -346,8 +243,21 @@ class _Outage:
 
 
 def _is_directory(path: Path) -> bool:
-    """Tell whether a path names a directory of sessions; what is absent is judged by its name."""
+    """Tell whether a path names a directory of sessions; if it does not exist, the name decides."""
     return path.is_dir() or (not path.is_file() and path.suffix != ".json")
+
+
+def _missing(path: Path) -> JamStoreMissing | JamStoreUnavailable:
+    above = next(one for one in path.parents if one.exists())
+    if not os.access(above, os.W_OK | os.X_OK):
+        return JamStoreUnavailable(
+            f"The session store {path} does not exist, and {above} cannot be "
+            "written to: it belongs to another user, or the file system is read-only."
+        )
+    return JamStoreMissing(
+        f"The session store {path} does not exist. Check that its volume is mounted and the path "
+        "is right; create = true would create it."
+    )
 
 
 def _absolute(json_path: str | os.PathLike[str]) -> Path:

@@ -1,32 +1,18 @@
 """The sessions of the file layout, in memory."""
 
-import json
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-from jam_core import JamSessionCorrupt
-from jam_json.record import Record, dump_record, load_record
-
-
-class Damaged(NamedTuple):
-    """What stands in a file where a record should be: kept as it is, and refused when read."""
-
-    value: Any
-    fault: str
-
-    @property
-    def session_key(self) -> str | None:
-        """The session key, where that is still readable."""
-        key = self.value.get("session_key") if isinstance(self.value, dict) else None
-        return key if isinstance(key, str) else None
+from jam_core import JamSessionCorrupt, SessionRecord
+from jam_json.record import DamagedRecord, dump_record, load_record
 
 
 class SessionTable:
     """Every session, by the hash of its id and by its session key."""
 
     def __init__(self) -> None:
-        self._records: dict[str, Record | Damaged] = {}
-        self._hashes_of: dict[str | None, set[str]] = {}
+        self._records: dict[str, SessionRecord] = {}
+        self._hashes_of: dict[str, set[str]] = {}
 
     def __len__(self) -> int:
         return len(self._records)
@@ -34,14 +20,14 @@ class SessionTable:
     def __contains__(self, id_hash: str) -> bool:
         return id_hash in self._records
 
-    def get(self, id_hash: str) -> Record | None:
+    def get(self, id_hash: str) -> SessionRecord | None:
         """Return a record, or None.
 
         Raises:
             JamSessionCorrupt: It is damaged.
         """
         record = self._records.get(id_hash)
-        if isinstance(record, Damaged):
+        if isinstance(record, DamagedRecord):
             raise JamSessionCorrupt(record.fault)
         return record
 
@@ -49,37 +35,43 @@ class SessionTable:
         """Return every hash."""
         return list(self._records)
 
-    def of_key(self, session_key: str) -> dict[str, Record | None]:
-        """Return a key's records by their hashes; None where one is damaged."""
-        found = {id_hash: self._records[id_hash] for id_hash in self.hashes_of(session_key)}
-        return {
-            id_hash: record if isinstance(record, Record) else None
-            for id_hash, record in found.items()
-        }
+    def of_key(self, session_key: str) -> list[SessionRecord]:
+        """Return a key's records, including damaged ones."""
+        return [self._records[id_hash] for id_hash in self.hashes_of(session_key)]
 
     def hashes_of(self, session_key: str) -> list[str]:
         """Return the hashes of a key's sessions."""
         return list(self._hashes_of.get(session_key, ()))
 
-    def put(self, id_hash: str, record: Record | Damaged) -> None:
-        """Add or replace a record, in one step for whoever reads meanwhile."""
+    def put(self, record: SessionRecord) -> None:
+        """Add or replace a record, in one step for concurrent readers."""
+        id_hash, session_key = record.id_hash, record.session_key
         former = self._records.get(id_hash)
         self._records[id_hash] = record
-        if former is not None and former.session_key != record.session_key:
+        if former is not None and former.session_key != session_key:
             self._drop_from_key(id_hash, former.session_key)
-        self._hashes_of.setdefault(record.session_key, set()).add(id_hash)
+        self._hashes_of.setdefault(session_key, set()).add(id_hash)
 
     def put_loaded(self, id_hash: str, value: Any, where: str) -> None:
-        """Add or replace a record by what a file holds at `where`."""
+        """Add or replace a record with what a file holds at `where`."""
         try:
-            self.put(id_hash, load_record(value, where))
+            self.put(load_record(id_hash, value, where))
         except JamSessionCorrupt as damage:
-            self.put(id_hash, Damaged(value, damage.message))
+            self.put(DamagedRecord.holding(id_hash, value, damage.message))
+
+    def apply(self, where: str, entry: Mapping[str, Any]) -> None:
+        """Apply an entry of a journal, which is at `where`."""
+        for id_hash in entry.get("del", ()):
+            self.remove(id_hash)
+        for id_hash, value in entry.get("put", {}).items():
+            self.put_loaded(id_hash, value, where)
+        for id_hash, expires_at in entry.get("touch", {}).items():
+            self.touch(id_hash, expires_at)
 
     def touch(self, id_hash: str, expires_at: float | None) -> None:
-        """Give a record another expiry."""
+        """Give a record a new expiry."""
         record = self._records.get(id_hash)
-        if isinstance(record, Record):
+        if record is not None and not isinstance(record, DamagedRecord):
             self._records[id_hash] = record._replace(expires_at=expires_at)
 
     def remove(self, id_hash: str) -> None:
@@ -90,23 +82,16 @@ class SessionTable:
 
     def remove_expired(self, now: float) -> None:
         """Remove every record that is gone at `now`."""
-        expired = [
-            id_hash
-            for id_hash, record in self._records.items()
-            if isinstance(record, Record) and record.expired(now)
-        ]
+        expired = [id_hash for id_hash, record in self._records.items() if record.ended(now)]
         for id_hash in expired:
             self.remove(id_hash)
 
     def dump(self) -> Iterator[tuple[str, str]]:
         """Yield every hash with its record as a line of JSON."""
         for id_hash, record in self._records.items():
-            if isinstance(record, Damaged):
-                yield id_hash, json.dumps(record.value)
-            else:
-                yield id_hash, dump_record(record)
+            yield id_hash, dump_record(record)
 
-    def _drop_from_key(self, id_hash: str, session_key: str | None) -> None:
+    def _drop_from_key(self, id_hash: str, session_key: str) -> None:
         hashes = self._hashes_of[session_key]
         hashes.discard(id_hash)
         if not hashes:

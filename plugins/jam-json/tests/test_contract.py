@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 from jam_json import JSONSessions
+from jam_testing import BreakBackend, Damage, SessionContract, Snapshot, StoreFactory
 
 from jam_core import hash_id
-from jam_core.testing import BreakBackend, Damage, SessionContract, Snapshot, StoreFactory
 
 
 class Contract(SessionContract):
@@ -68,6 +68,7 @@ class TestDocument(Contract):
 
 class TestDirectory(Contract):
     name = "sessions"
+    in_steps = ("clear", "clear_others", "list_sessions")  # a file after the other: see the README
 
     @pytest.fixture
     def damage(self, path: Path) -> Damage:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from jam_json import JSONSessions
+from jam_testing import ManualClock, run_in_processes
 
 from jam_core import (
     JamConfigurationError,
@@ -18,7 +19,6 @@ from jam_core import (
     JamStoreUnavailable,
     MsgspecJsonEncoder,
 )
-from jam_core.testing import ManualClock, run_in_processes
 
 Opener = Callable[..., JSONSessions]
 

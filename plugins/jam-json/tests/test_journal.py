@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 from jam_json import JSONSessions
+from jam_testing import ManualClock, run_in_processes
 
 from jam_core import JamSessionCorrupt, JamStoreUnavailable, hash_id
-from jam_core.testing import ManualClock, run_in_processes
 
 Opener = Callable[..., JSONSessions]
 

@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 from jam_json import JSONSessions
+from jam_testing import ConcurrencyContract, StoreFactory
 
-from jam_core.testing import ConcurrencyContract, StoreFactory
 
-
+@pytest.mark.exhaustive  # test_contract.py runs a few rounds
 class TestRaces(ConcurrencyContract):
     race_rounds = 1000
+    clause_limit = 600.0
 
     @pytest.fixture
     def store_factory(self, path: Path) -> StoreFactory:

@@ -1,23 +1,26 @@
-"""What is sent to the server and what its answers mean; nothing here sends.
+"""What is sent to the server and what its answers mean; nothing here sends."""
 
-An asyncio twin of the store can share all of it.
-"""
-
+from collections.abc import Callable
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from itertools import count
+from math import ceil
 from typing import Any, NamedTuple
 
 from redis.crc import REDIS_CLUSTER_HASH_SLOTS, key_slot
 
+from jam_core import STORE_DEFAULT, Change, Seconds, SessionRecord, hash_id, pack_ttl, unpack_ttl
 from jam_redis.scripts import (
     CLEAR,
     CLEAR_OTHERS,
+    COPY,
     CREATE,
     DELETE,
     DONE,
     FIELDS,
     GET,
+    INFO,
+    LOGIN,
     OUTCOMES,
     PAGE,
     PURGE,
@@ -25,6 +28,7 @@ from jam_redis.scripts import (
     RESTORE,
     REVOKE,
     REWORK,
+    SUPERSEDE,
     SWAP,
     TOUCH,
     UPDATE,
@@ -35,7 +39,10 @@ from jam_redis.scripts import (
 )
 
 _SUFFIX = b":expires"
+_OWN_TTL = b":ttl"
 _SCAN_COUNT = 1000
+_CREATED = 2  # arguments of CREATE without limits: an id and data
+_COPY_LIVES = 60_000  # milliseconds
 _PATTERN_CHARACTERS = b"\\*?[]"
 
 
@@ -43,9 +50,9 @@ class Keys(NamedTuple):
     """The Redis keys that belong to a session key; all in one slot of a cluster.
 
     Attributes:
-        sessions: The hash of the sessions: the layout that jamlib has, too.
+        sessions: The hash of the sessions, in the same layout as jamlib's.
         ends: The sorted set of their ends.
-        deadlines: The hash of their `max_age` deadlines.
+        deadlines: The hash of their `max_age` deadlines and their own ttls.
     """
 
     sessions: bytes
@@ -53,20 +60,16 @@ class Keys(NamedTuple):
     deadlines: bytes
 
 
-class Stored(NamedTuple):
-    """A session as it is stored.
+class Place(NamedTuple):
+    """Where a session is.
 
     Attributes:
-        session_id: Its id.
-        data: The text that the codec made of the data.
-        expires_at: When it ends, in seconds since the epoch; None: never.
-        deadline: When `max_age` ends it; None: never.
+        keys: The Redis keys of its session key.
+        session_id: The field.
     """
 
+    keys: Keys
     session_id: str
-    data: str
-    expires_at: float | None
-    deadline: float | None
 
 
 class Command(NamedTuple):
@@ -76,7 +79,7 @@ class Command(NamedTuple):
         script: The script.
         key: One of its keys: all are in one slot of a cluster.
         arguments: What follows the script in the command.
-        plain: Commands that do as much without the script, as they go over the wire, sent in one
+        plain: Commands that do the same without the script, as they go over the wire, sent in one
             go to a server that has all the keys; their answers are a list. Empty: there are none.
     """
 
@@ -85,69 +88,174 @@ class Command(NamedTuple):
     arguments: tuple[Argument, ...]
     plain: tuple[bytes, ...] = ()
 
-    def words(self, *, known: bool) -> tuple[str | Argument, ...]:
-        """Return the command for a server that knows the script, or that learns it from this."""
-        head = ("EVALSHA", self.script.sha) if known else ("EVAL", self.script.text)
-        return (*head, *self.arguments)
-
     def by_script(self) -> "Command":
         """Return the command without its plain commands."""
         return self._replace(plain=())
 
     def packed(self, *, known: bool) -> bytes:
-        """Return `words` as they go over the wire; redis-py takes several times as long."""
+        """Return what goes over the wire: redis-py would take several times as long to pack it.
+
+        Args:
+            known: Whether the server knows the script; if not, it learns it from this.
+        """
         head = self.script.packed_sha if known else self.script.packed_text
         return b"*%d\r\n%b%b" % (2 + len(self.arguments), head, pack(self.arguments))
+
+
+class Narrow(NamedTuple):
+    """A command that names one key only.
+
+    Attributes:
+        command: The command.
+        absent: The keys that must not exist, or it would not do all that is needed.
+    """
+
+    command: Command
+    absent: tuple[bytes, ...]
+
+
+def narrow(command: Command) -> Narrow | None:
+    """Return a command that names only the key it needs if there are no companion keys.
+
+    A node that is giving a slot away refuses any command that names a key it does not have. Most
+    sessions have no companion keys where the server expires fields.
+    """
+    if not command.script.may_be_narrow:
+        return None
+    _, sessions, ends, deadlines, hint, ttl, *rest = command.arguments
+    has_limits = command.script is CREATE and len(rest) > _CREATED
+    if hint != FIELDS or has_limits or (ttl == b"" and command.script not in (PAGE, INFO)):
+        return None
+    alone = command._replace(arguments=(1, sessions, hint, ttl, *rest))
+    return Narrow(alone, (as_bytes(ends), as_bytes(deadlines)))
+
+
+def apart(command: Command) -> tuple[tuple[bytes, ...], Callable[[list[Any]], Any]] | None:
+    """Return commands about one key each that do the same, and what combines their answers.
+
+    For a slot that is moving: it takes several steps, each of which may find its key elsewhere.
+    """
+    if command.script is GET:
+        _, sessions, ends, field = map(as_bytes, command.arguments)
+        return _questions(sessions, ends, field), _data_unless_over
+    if command.script is INFO:
+        _, sessions, ends, deadlines, hint, _, field = map(as_bytes, command.arguments)
+        more = [
+            pack_words(b"HGET", deadlines, field),
+            pack_words(b"HGET", deadlines, field + _OWN_TTL),
+        ]
+        if hint == FIELDS:
+            more.append(pack_words(b"HPEXPIRETIME", sessions, b"FIELDS", 1, field))
+        return (*_questions(sessions, ends, field), *more), partial(_found_unless_over, field)
+    if command.script is DELETE:
+        # Its end stays, to be tidied up later: if none were left, the others' would seem lost.
+        _, sessions, _, deadlines, _, _, field = map(as_bytes, command.arguments)
+        steps = (
+            pack_words(b"HDEL", sessions, field),
+            pack_words(b"HDEL", deadlines, field, field + _OWN_TTL),
+        )
+        return steps, lambda _: DONE
+    if command.script is CLEAR:
+        _, *keys = map(as_bytes, command.arguments)
+        return tuple(pack_words(b"UNLINK", key) for key in keys), lambda _: None
+    return None
+
+
+def _questions(sessions: bytes, ends: bytes, field: bytes) -> tuple[bytes, ...]:
+    return (
+        pack_words(b"HGET", sessions, field),
+        pack_words(b"ZSCORE", ends, field),
+        pack_words(b"PTTL", sessions),
+        pack_words(b"EXISTS", ends),
+        pack_words(b"TIME"),
+    )
+
+
+def _data_unless_over(answers: list[Any]) -> bytes | None:
+    data, ends_at, left, has_ends, time = answers
+    if data is None:
+        return None
+    if ends_at is None:  # see `ends_are_lost` in the scripts
+        return data if has_ends or int(left) == -1 else None
+    return data if _milliseconds_of(time) < float(ends_at) else None
+
+
+def _found_unless_over(field: bytes, answers: list[Any]) -> list[bytes] | None:
+    _, ends_at, _, _, time, deadline, own_ttl, *expiries = answers
+    data = _data_unless_over(answers[:5])
+    if data is None:
+        return None
+    if ends_at is not None:
+        end = b"%d" % ceil(float(ends_at))
+    else:  # the server keeps a field until after the millisecond it was given
+        end = b"".join(b"%d" % (last + 1) for (last,) in expiries if last >= 0)
+    return [field, data, end, deadline or b"", own_ttl or b"", b"%d" % _milliseconds_of(time)]
+
+
+def _milliseconds_of(time: list[bytes]) -> int:
+    seconds, microseconds = time
+    return int(seconds) * 1000 + int(microseconds) // 1000
 
 
 class Commands:
     """Builds the commands of a store.
 
     Args:
-        session_path: What the hashes' names begin with.
+        session_path: The prefix of the hashes' names.
         ttl: Seconds until an idle session ends, or None.
-        max_age: Seconds from create until a session ends, or None.
 
     Attributes:
-        server_expires_fields: What the last server asked said of itself: a hint, by which a
-            faster way is tried first; none gives a wrong answer where it is wrong.
+        server_expires_fields: What the last server that was asked said: a hint, by which a faster
+            way is tried first. If it is wrong, the answers are still right.
     """
 
-    def __init__(self, session_path: str, ttl: int | None, max_age: int | None) -> None:
+    def __init__(self, session_path: str, ttl: int | None) -> None:
         self._path = encode(session_path)
         self._ttl = _milliseconds(ttl)
-        self._max_age = _milliseconds(max_age)
         self.server_expires_fields = False
 
     def keys_of(self, session_key: str) -> Keys:
         """Return the Redis keys that belong to a session key."""
         return keys_of(self._path + b":" + encode(session_key))
 
-    def locate(self, opened_id: str | None) -> Keys | None:
-        """Return the Redis keys where a session is, or None if no id looks like this.
+    def locate(self, session_id: str, opened_id: str) -> Place | None:
+        """Return where a session is, or None if this cannot be an id.
 
         Args:
+            session_id: The id.
             opened_id: The id as the codec opened it: the session key, a colon, and the random
-                part, which has none.
+                part, which has no colon.
         """
-        session_key, _, random_part = (opened_id or "").rpartition(":")
-        return self.keys_of(session_key) if session_key and random_part else None
+        session_key, _, random_part = opened_id.rpartition(":")
+        if session_key and random_part:
+            return Place(self.keys_of(session_key), session_id)
+        return None
 
     def prefix_of(self, keys: Keys) -> str:
         """Return what an id of a session under these keys begins with."""
         return keys.sessions[len(self._path) + 1 :].decode("utf-8", "surrogatepass") + ":"
 
-    def create(self, keys: Keys, session_id: str, data: str) -> Command:
-        """Store a new session; REFUSED if the id is taken."""
-        return self._command(CREATE, keys, session_id, encode(data), self._max_age)
+    def create(
+        self, place: Place, data: str, deadline: float | None, ttl: Seconds = STORE_DEFAULT
+    ) -> Command:
+        """Store a new session; REFUSED if the id is taken.
 
-    def get(self, keys: Keys, session_id: str) -> Command:
-        """Read a session; `parse_get` reads the answer.
-
-        Where the server expires fields, by plain commands in one go: nobody puts an end into the
-        sorted set there, so that if there is none, the field alone says whether the session lives.
+        Args:
+            place: Where to store it.
+            data: The text.
+            deadline: Seconds from now until it ends, whatever happens.
+            ttl: Its own ttl.
         """
-        field = encode(session_id)
+        return self._command(CREATE, place, encode(data), *_limits(deadline, ttl))
+
+    def get(self, place: Place) -> Command:
+        """Read a session's data; `parse_get` reads the answer.
+
+        Where the server expires fields, plain commands in one go are enough: nobody puts an end
+        into the sorted set there, so if it has none, the field alone says whether the session is
+        live.
+        """
+        keys, field = place.keys, encode(place.session_id)
         plain: tuple[bytes, ...] = ()
         if self.server_expires_fields:
             plain = (
@@ -159,7 +267,7 @@ class Commands:
     def parse_get(self, answer: Any) -> tuple[bytes | None, bool]:
         """Return a session's data, and whether only the script can tell if the session has ended.
 
-        That is so where an older server kept the end, or has taken over: the hint is dropped.
+        That is so if an older server kept the end, or has taken over: then the hint is dropped.
         """
         if not isinstance(answer, list):
             return answer, False
@@ -169,37 +277,71 @@ class Commands:
         self.server_expires_fields = False
         return None, True
 
-    def update(self, keys: Keys, session_id: str, data: str) -> Command:
-        """Replace a session's data."""
-        return self._command(UPDATE, keys, session_id, encode(data))
+    def info(self, place: Place) -> Command:
+        """Read a session; `parse_record` and `parse_moment` read the answer."""
+        return self._command(INFO, place)
 
-    def swap(self, keys: Keys, session_id: str, expected: str, data: str) -> Command:
-        """Replace a session's data; REFUSED if it is not what is expected."""
-        return self._command(SWAP, keys, session_id, encode(expected), encode(data))
+    def write(self, place: Place, change: Change) -> Command:
+        """Change a session; REFUSED if its data is not what is expected."""
+        if change.data is None:
+            return self.touch(place)
+        data = encode(change.data)
+        if change.former is None:
+            return self._command(UPDATE, place, data)
+        script = SWAP if change.restart else REPLACE
+        return self._command(script, place, encode(change.former), data)
 
-    def touch(self, keys: Keys, session_id: str) -> Command:
-        """Restart a session's ttl."""
-        return self._command(TOUCH, keys, session_id)
-
-    def rework(self, keys: Keys, old_id: str, new_id: str) -> Command:
+    def rework(self, place: Place, new_id: str) -> Command:
         """Move a session to a new id; REFUSED if that is taken."""
-        return self._command(REWORK, keys, old_id, encode(new_id))
+        return self._command(REWORK, place, encode(new_id))
 
-    def delete(self, keys: Keys, session_id: str) -> Command:
+    def login(self, place: Place, new: Place, deadline: float | None, ttl: Seconds) -> Command:
+        """Give a session to a user whose keys are in the same slot; REFUSED if the id is taken.
+
+        Args:
+            place: The session.
+            new: Where it will be.
+            deadline: As in `create`.
+            ttl: As in `create`.
+        """
+        limits = _limits(deadline, ttl)
+        command = self._command(LOGIN, place, encode(new.session_id), *limits)
+        count = len(place.keys)
+        _, *rest = command.arguments
+        keys = (*rest[:count], *new.keys)
+        return command._replace(arguments=(len(keys), *keys, *rest[count:]))
+
+    def copy(self, found: list[bytes], new: Place, deadline: float | None, ttl: Seconds) -> Command:
+        """Store what `info` found for another user, for a minute unless it is touched.
+
+        REFUSED if the id is taken. For the rest see `create`.
+        """
+        limits = _moment(deadline), _milliseconds(pack_ttl(ttl))
+        return self._command(COPY, new, found[1], _COPY_LIVES, *limits)
+
+    def supersede(self, place: Place, found: list[bytes]) -> Command:
+        """End a session if its data is still what `info` found; else REFUSED, or GONE."""
+        return self._command(SUPERSEDE, place, found[1])
+
+    def touch(self, place: Place) -> Command:
+        """Restart a session's ttl."""
+        return self._command(TOUCH, place)
+
+    def delete(self, place: Place) -> Command:
         """End a session.
 
-        Where the server expires fields, by plain commands in one go: the first ends it, the others
-        take away what an older server, or `max_age`, left beside.
+        Where the server expires fields, plain commands in one go are enough: the first ends it, the
+        others remove what an older server or the session's own limits left behind.
         """
-        command = self._command(DELETE, keys, session_id)
+        command = self._command(DELETE, place)
         if not self.server_expires_fields:
             return command
-        field = encode(session_id)
+        keys, field = place.keys, encode(place.session_id)
         return command._replace(
             plain=(
                 pack_command(b"HDEL", keys.sessions, field),
                 pack_command(b"ZREM", keys.ends, field),
-                pack_command(b"HDEL", keys.deadlines, field),
+                pack_words(b"HDEL", keys.deadlines, field, field + _OWN_TTL),
             )
         )
 
@@ -208,40 +350,63 @@ class Commands:
         keys = self.keys_of(session_key)
         return Command(CLEAR, keys.sessions, (len(keys), *keys))
 
-    def page(self, keys: Keys, cursor: int = 0, size: int | None = None) -> Command:
-        """Read about so many sessions of a key, or all; `parse_page` reads the answer."""
-        return self._command(PAGE, keys, "", cursor, b"" if size is None else size)
+    def page(self, keys: Keys, cursor: int, size: int) -> Command:
+        """Read all sessions of a key, or about `size` of them if it has more; see `parse_page`."""
+        return self._command(PAGE, Place(keys, ""), cursor, size)
 
-    def revoke(self, keys: Keys, session_id: str) -> Command:
+    def parse_page(self, keys: Keys, answer: Any) -> tuple[int, list[SessionRecord]]:
+        """Return where the next page begins, 0 if there is none, and the sessions on this one."""
+        cursor, found = answer
+        records = []
+        for one in found:
+            with suppress(UnicodeDecodeError):  # not a session id
+                records.append(self.parse_record(keys, one))
+        return int(cursor), records
+
+    def parse_record(self, keys: Keys, found: list[bytes]) -> SessionRecord:
+        """Return the session that `page` or `info` found."""
+        session_id = found[0].decode("utf-8", "surrogatepass")
+        _, data, expires_at, deadline, own_ttl, *_ = found
+        return SessionRecord(
+            session_key=self.prefix_of(keys)[:-1],
+            id_hash=hash_id(session_id),
+            data=parse_text(data),
+            session_id=session_id,
+            expires_at=_seconds(expires_at),
+            deadline=_seconds(deadline),
+            ttl=unpack_ttl(int(own_ttl) // 1000 if own_ttl else None),
+        )
+
+    def revoke(self, place: Place) -> Command:
         """End a session; GONE if there is none."""
-        return self._command(REVOKE, keys, session_id)
+        return self._command(REVOKE, place)
 
-    def clear_others(self, keys: Keys, session_id: str) -> Command:
+    def clear_others(self, place: Place) -> Command:
         """End every session of a key but this one; `parse_count` reads the answer."""
-        return self._command(CLEAR_OTHERS, keys, session_id)
+        command = self._command(CLEAR_OTHERS, place)
+        _, *rest = command.arguments
+        never = place.keys.ends.removesuffix(_SUFFIX) + b":never"
+        return command._replace(arguments=(4, *rest[:3], never, *rest[3:]))
 
-    def restore(self, keys: Keys, stored: Stored) -> Command:
+    def restore(self, place: Place, record: SessionRecord) -> Command:
         """Store a session as it is; REFUSED if its id is taken, GONE if it has ended."""
-        ends = (_moment(stored.expires_at), _moment(stored.deadline))
-        return self._command(RESTORE, keys, stored.session_id, encode(stored.data), *ends)
-
-    def replace(self, keys: Keys, session_id: str, expected: str, data: str) -> Command:
-        """Replace a session's data, but not its end; REFUSED if it is not what is expected."""
-        return self._command(REPLACE, keys, session_id, encode(expected), encode(data))
+        ends = _moment(record.expires_at), _moment(record.deadline)
+        own_ttl = _milliseconds(pack_ttl(record.ttl))
+        return self._command(RESTORE, place, encode(record.data), *ends, own_ttl)
 
     def purge(self, keys: Keys) -> Command:
         """Remove expired sessions of a key; `parse_purge` reads the answer."""
-        return self._command(PURGE, keys, "")
+        return self._command(PURGE, Place(keys, ""))
 
-    def scan(self, cursor: int) -> tuple[str | Argument, ...]:
+    def scan(self, cursor: int) -> bytes:
         """Look for sorted sets of ends; `parse_scan` reads the answer."""
         pattern = b"*" + self._path_in_pattern() + b":*" + _SUFFIX
-        return ("SCAN", cursor, "MATCH", pattern, "COUNT", _SCAN_COUNT, "TYPE", "zset")
+        return _pack_scan(cursor, pattern, b"zset")
 
-    def scan_sessions(self, cursor: int) -> tuple[str | Argument, ...]:
+    def scan_sessions(self, cursor: int) -> bytes:
         """Look for hashes of sessions; `parse_sessions_scan` reads the answer."""
         pattern = self._path_in_pattern() + b":*"
-        return ("SCAN", cursor, "MATCH", pattern, "COUNT", _SCAN_COUNT, "TYPE", "hash")
+        return _pack_scan(cursor, pattern, b"hash")
 
     def parse_sessions_scan(self, answer: Any) -> list[Keys]:
         """Return the keys found that can be this store's."""
@@ -253,18 +418,22 @@ class Commands:
         begin = self._path + b":"
         return [keys for keys in found if keys and keys.sessions.startswith(begin)]
 
-    def probe(self, tag: bytes) -> tuple[str | Argument, ...]:
-        """Write nothing to a key that does not exist: fails where writing would."""
-        return ("SETRANGE", _base_of(tag, self._path + b":") + b":ping", 0, b"")
+    def probe(self, tag: bytes) -> tuple[bytes, bytes]:
+        """Return a key with this hash tag that does not exist, and a command that writes nothing.
+
+        It fails where writing would.
+        """
+        key = _base_of(tag, self._path + b":") + b":ping"
+        return key, pack_words(b"SETRANGE", key, 0, b"")
 
     def parse_outcome(self, answer: Any) -> int:
-        """Return GONE, DONE or REFUSED, and take the hint."""
+        """Return GONE, DONE or REFUSED, and update the hint."""
         by_field, outcome = divmod(int(answer), OUTCOMES)
         self.server_expires_fields = bool(by_field)
         return outcome
 
     def parse_count(self, answer: Any) -> int | None:
-        """Return how many sessions ended, or None if there is none that could stay."""
+        """Return how many sessions ended, or None if the one that should stay is gone."""
         outcome, *count = answer if isinstance(answer, list) else [answer]
         return int(count[0]) if self.parse_outcome(outcome) == DONE else None
 
@@ -274,9 +443,8 @@ class Commands:
             for character in (self._path[n : n + 1] for n in range(len(self._path)))
         )
 
-    def _command(
-        self, script: Script, keys: Keys, session_id: str, *arguments: Argument
-    ) -> Command:
+    def _command(self, script: Script, place: Place, *arguments: Argument) -> Command:
+        keys, session_id = place
         hint = FIELDS if self.server_expires_fields else b""
         fixed = (len(keys), *keys, hint, self._ttl, encode(session_id))
         return Command(script, keys.sessions, (*fixed, *arguments))
@@ -285,9 +453,9 @@ class Commands:
 def keys_of(sessions: bytes) -> Keys:
     """Return the keys that go with a hash of sessions, in the same slot.
 
-    Mostly `{<hash>}:expires`. A brace in the hash's own name needs care: what stands in the
-    first pair of braces selects the slot. And no name may begin as a hash's does, lest some
-    session key make the two meet.
+    Usually `{<hash>}:expires`. A brace in the hash's own name needs care: the first pair of braces
+    selects the slot. And none of the names may begin as a hash's does, or some session key could
+    make the two collide.
     """
     if b"{" not in sessions and b"}" not in sessions:
         base = b"{" + sessions + b"}"
@@ -297,7 +465,7 @@ def keys_of(sessions: bytes) -> Keys:
 
 
 def keys_of_ends(ends: bytes) -> Keys | None:
-    """Return the keys of which `ends` is one, or None if there are none."""
+    """Return the keys that `ends` belongs to, or None if it is not one of ours."""
     base = ends.removesuffix(_SUFFIX)
     head, _, sessions = base.partition(b"}:")
     keys = keys_of(sessions if sessions else head.removesuffix(b"}").removeprefix(b"{"))
@@ -309,26 +477,8 @@ def parse_text(answer: bytes) -> str:
     try:
         return answer.decode("utf-8", "surrogatepass")
     except UnicodeDecodeError:
-        # No serializer and no cipher reads a text that begins like this: the codec says so.
+        # No serializer or cipher reads a string that begins like this, so the codec reports it.
         return "\ufffd" + answer.decode("utf-8", "replace")
-
-
-def parse_page(answer: Any) -> tuple[int, list[Stored]]:
-    """Return where the next page begins, 0 if there is none, and sessions."""
-    cursor, found = answer
-    stored = []
-    for session_id, *rest in found:
-        with suppress(UnicodeDecodeError):  # no id of a session
-            text, expires_at, deadline = rest
-            stored.append(
-                Stored(
-                    session_id.decode("utf-8", "surrogatepass"),
-                    parse_text(text),
-                    _seconds(expires_at),
-                    _seconds(deadline),
-                )
-            )
-    return int(cursor), stored
 
 
 def parse_purge(answer: Any) -> tuple[int, bool]:
@@ -337,9 +487,30 @@ def parse_purge(answer: Any) -> tuple[int, bool]:
     return int(removed), bool(more)
 
 
+def parse_info(answer: bytes) -> dict[str, str]:
+    """Return what a server says of itself."""
+    lines = answer.decode("utf-8", "replace").splitlines()
+    return dict(line.split(":", 1) for line in lines if ":" in line)
+
+
+def pack_words(*words: Argument) -> bytes:
+    """Return a command as it goes over the wire."""
+    return b"*%d\r\n%b" % (len(words), pack(words))
+
+
 def encode(text: str) -> bytes:
-    """Return a text as it is stored; any text, lone surrogates too."""
+    """Return a string as it is stored; any string, even with lone surrogates."""
     return text.encode("utf-8", "surrogatepass")
+
+
+def _pack_scan(cursor: int, pattern: bytes, kind: bytes) -> bytes:
+    options = (b"MATCH", pattern, b"COUNT", _SCAN_COUNT, b"TYPE", kind)
+    return pack_words(b"SCAN", cursor, *options)
+
+
+def as_bytes(argument: Argument) -> bytes:
+    """Return an argument as it goes over the wire."""
+    return argument if isinstance(argument, bytes) else b"%d" % argument
 
 
 def _moment(seconds: float | None) -> Argument:
@@ -348,6 +519,12 @@ def _moment(seconds: float | None) -> Argument:
 
 def _seconds(moment: bytes) -> float | None:
     return int(moment) / 1000 if moment else None
+
+
+def _limits(deadline: float | None, ttl: Seconds) -> tuple[Argument, ...]:
+    if deadline is None and ttl is STORE_DEFAULT:
+        return ()
+    return _moment(deadline), _milliseconds(pack_ttl(ttl))
 
 
 def _milliseconds(seconds: int | None) -> Argument:
@@ -360,7 +537,7 @@ def _base_of(tag: bytes, sessions: bytes) -> bytes:
 
 
 def _tag_of(key: bytes) -> bytes:
-    """Return what to put in braces to get into the slot of a key that has a brace itself."""
+    """Return what to put in braces to get the slot of a key that has a brace itself."""
     start = key.find(b"{")
     end = key.find(b"}", start + 1)
     if start >= 0 and end > start + 1:
@@ -372,7 +549,7 @@ def _tag_of(key: bytes) -> bytes:
 
 @cache
 def _tag_by_slot() -> dict[int, bytes]:
-    """Return for each slot the smallest number that is in it; made once, if ever."""
+    """Return for each slot the smallest number that hashes to it; computed once, if ever."""
     tags: dict[int, bytes] = {}
     for n in count():
         tags.setdefault(key_slot(b"%d" % n), b"%d" % n)

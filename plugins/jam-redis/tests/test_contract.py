@@ -6,11 +6,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from jam_redis.clients import close_client, read_uri
+from jam_redis import RedisSessions
+from jam_testing import BreakBackend, Damage, SessionContract, Snapshot, StoreFactory, TCPProxy
+from jam_testing.faults import FaultsContract
 
-from jam_core.testing import BreakBackend, Damage, SessionContract, Snapshot, StoreFactory
-
-from .conftest import BACKENDS, OpenerOf, uri_of
+from .conftest import BACKENDS, OpenerOf, client_of, uri_of
 from .servers import RedisServer
 
 WAITING = [
@@ -40,12 +40,17 @@ class TestContract(SessionContract):
 
             yield fakeredis.FakeRedis(server=request.getfixturevalue("fake_server"))
         else:
-            client: Any = read_uri(uri_of(request, backend), 5, 5).connect()
-            yield client
-            close_client(client)
+            with client_of(uri_of(request, backend)) as client:
+                yield client
+
+    @pytest.fixture(autouse=True)
+    def no_exception_inside_of_a_server(self, request: pytest.FixtureRequest) -> None:
+        strikes = request.node.originalname == "test_an_exception_may_strike_at_any_moment"
+        if strikes and request.getfixturevalue("backend") == "fakeredis":
+            pytest.skip("fakeredis runs in this process, and would be torn in mid-script")
 
     @pytest.fixture
-    def break_backend(self, backend: str, request: pytest.FixtureRequest) -> BreakBackend:
+    def hang_backend(self, backend: str, request: pytest.FixtureRequest) -> BreakBackend:
         if backend not in ("redis62", "valkey"):
             pytest.skip(f"{backend} is not stopped here: test_outages.py has faults of its own")
         return no_answer(request.getfixturevalue(backend))
@@ -78,6 +83,37 @@ def no_answer(server: RedisServer) -> BreakBackend:
             server.resume()
 
     return unreachable
+
+
+class TestRefused(FaultsContract):
+    """A server that refuses connections; one that is stopped would carry out what it has read."""
+
+    @pytest.fixture
+    def proxy(self, redis62: RedisServer) -> Iterator[TCPProxy]:
+        with TCPProxy("127.0.0.1", redis62.port) as proxy:
+            yield proxy
+
+    @pytest.fixture
+    def store_factory(self, proxy: TCPProxy, path: str) -> StoreFactory:
+        host, port = proxy.address
+
+        def open_store(**options: Any) -> RedisSessions:
+            return RedisSessions(f"redis://{host}:{port}/0", path, **options)
+
+        return open_store
+
+    @pytest.fixture
+    def break_backend(self, proxy: TCPProxy) -> BreakBackend:
+        @contextmanager
+        def refused() -> Iterator[None]:
+            proxy.refuse()
+            proxy.cut()
+            try:
+                yield
+            finally:
+                proxy.resume()
+
+        return refused
 
 
 # What waits in real time runs on all servers side by side, in test_contract_in_time.py.

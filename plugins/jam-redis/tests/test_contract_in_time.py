@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 from jam_redis import RedisSessions
+from jam_testing import SessionContract, StoreFactory
 
-from jam_core import BaseSession
-from jam_core.testing import SessionContract, StoreFactory
+from jam_core import STORE_DEFAULT, BaseSession, Seconds, SessionInfo
 
-from .conftest import BACKENDS, OpenerOf
+from .conftest import KINDS, OpenerOf
 from .test_contract import WAITING
 
 
@@ -27,14 +27,25 @@ class SideBySide(BaseSession):
         super().__init__(logger=None)
         self._stores = stores
 
-    def create(self, session_key: str, data: dict[str, Any]) -> str:
-        return "|".join(store.create(session_key, data) for store in self._stores)
+    def create(
+        self,
+        session_key: str,
+        data: dict[str, Any],
+        *,
+        ttl: Seconds = STORE_DEFAULT,
+        max_age: Seconds = STORE_DEFAULT,
+    ) -> str:
+        limits = {"ttl": ttl, "max_age": max_age}
+        return "|".join(store.create(session_key, data, **limits) for store in self._stores)
 
     def get(self, session_id: str) -> dict[str, Any] | None:
         data: dict[str, Any] | None = self._each("get", session_id)
         return data
 
-    def update(self, session_id: str, data: dict[str, Any]) -> None:
+    def update(
+        self, session_id: str, data: dict[str, Any], *, seen: SessionInfo | None = None
+    ) -> None:
+        assert seen is None, "each store has seen something else"
         self._each("update", session_id, data)
 
     def delete(self, session_id: str) -> None:
@@ -44,9 +55,20 @@ class SideBySide(BaseSession):
         for store in self._stores:
             store.clear(session_key)
 
-    def rework(self, session_id: str) -> str:
+    def rework(
+        self,
+        session_id: str,
+        session_key: str | None = None,
+        *,
+        ttl: Seconds = STORE_DEFAULT,
+        max_age: Seconds = STORE_DEFAULT,
+    ) -> str:
         pairs = zip(self._stores, session_id.split("|"), strict=True)
-        return "|".join(self._agree([partial(store.rework, one_id) for store, one_id in pairs]))
+        calls: list[Callable[[], Any]] = [
+            partial(store.rework, one_id, session_key, ttl=ttl, max_age=max_age)
+            for store, one_id in pairs
+        ]
+        return "|".join(self._agree(calls))
 
     def touch(self, session_id: str) -> None:
         self._each("touch", session_id)
@@ -83,11 +105,12 @@ class SideBySide(BaseSession):
         return answers
 
 
+@pytest.mark.exhaustive
 class TestContractInTime(SessionContract):
     @pytest.fixture
     def store_factory(self, opener: OpenerOf) -> StoreFactory:
         openers = []
-        for name in BACKENDS:
+        for name in KINDS:
             with suppress(pytest.skip.Exception):  # test_contract.py says why
                 openers.append(opener(name))
         return lambda **options: SideBySide([open_store(**options) for open_store in openers])

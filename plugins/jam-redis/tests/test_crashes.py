@@ -17,8 +17,6 @@ from jam_core import JamSessionNotFound, JamStoreUnavailable
 
 from .servers import REDIS_62, RedisServer, wait_until
 
-KILLS = 200
-
 
 def write_for_ever(uri: str, path: str) -> None:
     """Use every operation that writes, on the sessions of a few keys, and never stop."""
@@ -52,7 +50,7 @@ def kill_a_writer(uri: str, path: str) -> None:
 def unlimited_sessions(server: RedisServer, path: str) -> list[str]:
     """Return what is wrong with the sessions as they are now: each needs its end."""
     wrong = []
-    with server.client() as client:
+    with server.client(db=8) as client:
         for key in client.scan_iter(match=f"{path}:*", count=1000):
             fields = client.hkeys(key)
             if client.exists(b"{%b}:expires" % key):
@@ -74,15 +72,17 @@ def unlimited_sessions(server: RedisServer, path: str) -> list[str]:
     return wrong
 
 
-def test_a_writer_that_is_killed_leaves_nothing_half_done(server: RedisServer, path: str) -> None:
-    for _ in range(KILLS):
-        kill_a_writer(server.uri, path)
+@pytest.mark.parametrize("kills", [20, pytest.param(200, marks=pytest.mark.exhaustive)])
+def test_a_writer_that_is_killed_leaves_nothing_half_done(
+    server: RedisServer, path: str, kills: int
+) -> None:
+    for _ in range(kills):
+        kill_a_writer(server.uri_of(8), path)
     assert unlimited_sessions(server, path) == []
-    with server.client() as client:
+    with server.client(db=8) as client:
         wait_until(
             lambda: not list(client.scan_iter(match=f"*{path}*", count=1000)),
             "sessions and companions have expired",
-            timeout=10,
         )
 
 
@@ -159,8 +159,6 @@ def test_a_server_that_is_killed_and_restarted_under_load(
     with server.client() as other:
         connections = [one for one in other.client_list() if one["cmd"] != "client|list"]
         assert len(connections) <= 8 + 2, "no more connections than threads"
-    pool = store._sender._connected().connection_pool
-    assert pool._in_use_connections == set(), "every connection was given back"
     store.close()
     if client:
         client.close()

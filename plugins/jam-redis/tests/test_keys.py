@@ -19,11 +19,11 @@ SESSION_KEYS = [
 
 
 def key_sets() -> list[tuple[bytes, bytes, bytes]]:
-    return [Commands(path, 1, 1).keys_of(key) for path, key in product(PATHS, SESSION_KEYS)]
+    return [Commands(path, 1).keys_of(key) for path, key in product(PATHS, SESSION_KEYS)]
 
 
 def test_the_layout_is_the_one_that_is_known() -> None:
-    keys = Commands("sessions", 1, 1).keys_of("ann")
+    keys = Commands("sessions", 1).keys_of("ann")
     assert keys == (b"sessions:ann", b"{sessions:ann}:expires", b"{sessions:ann}:deadlines")
 
 
@@ -41,7 +41,7 @@ def test_all_keys_are_in_one_slot_however_braces_stand() -> None:
 
 @pytest.mark.parametrize("path", PATHS)
 def test_no_session_key_makes_two_names_meet(path: str) -> None:
-    commands = Commands(path, 1, 1)
+    commands = Commands(path, 1)
     own = [key for name in SESSION_KEYS for key in commands.keys_of(name)]
     assert len(set(own)) == len(own)
     begin = path.encode() + b":"
@@ -53,7 +53,7 @@ def test_no_session_key_makes_two_names_meet(path: str) -> None:
 
 def test_what_a_scan_finds_is_recognized() -> None:
     for path, key in product(PATHS, SESSION_KEYS):
-        keys = Commands(path, 1, 1).keys_of(key)
+        keys = Commands(path, 1).keys_of(key)
         assert keys_of_ends(keys.ends) == keys
     for other in (b"x", b":expires", b"{}:expires", b"{a}:b:expires", b"}:expires"):
         keys_or_none = keys_of_ends(other)

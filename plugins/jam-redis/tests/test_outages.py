@@ -1,5 +1,7 @@
 """A server that does not work: said in time, each fault in words of its own, and got over."""
 
+import socket
+import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -8,11 +10,21 @@ from typing import Any
 
 import pytest
 from jam_redis import RedisSessions
+from redis import BlockingConnectionPool, ConnectionPool, Redis
 from redis.crc import key_slot
 
-from jam_core import JamSessionCorrupt, JamStoreUnavailable
+from jam_core import JamSessionCorrupt, JamSessionDataError, JamStoreUnavailable
 
-from .servers import REDIS_62, RedisServer, cluster, find_valkey, free_port, wait_until
+from .servers import (
+    REDIS_62,
+    RedisServer,
+    SentinelSetup,
+    cluster,
+    find_binary,
+    find_valkey,
+    free_port,
+    wait_until,
+)
 
 Starter = Callable[..., RedisServer]
 
@@ -47,7 +59,7 @@ def test_a_server_that_is_down_and_comes_back(redis_on: Starter, path: str) -> N
         server.kill()
         for operation in every_operation(store, session_id):
             begin = time.monotonic()
-            unavailable(operation, f"127.0.0.1:{server.port} cannot be reached")
+            unavailable(operation, f"127.0.0.1:{server.port} refused the connection")
             assert time.monotonic() - begin < 2 + 2, "within connect and socket timeout"
         redis_on(REDIS_62, server, "--appendonly", "yes")
         store.ping()
@@ -81,12 +93,12 @@ def test_an_answer_that_comes_too_late_is_not_the_next_one_s(redis_on: Starter, 
 
 def test_nobody_is_there(path: str) -> None:
     with RedisSessions(f"redis://ann:sesame@127.0.0.1:{free_port()}/0", path) as store:
-        unavailable(store.ping, "cannot be reached")
+        unavailable(store.ping, "refused the connection: nothing listens there")
 
 
 def test_a_host_that_does_not_exist(path: str) -> None:
     with RedisSessions("redis://:sesame@nobody.invalid:6379/0", path) as store:
-        unavailable(store.ping, "nobody.invalid:6379 cannot be reached")
+        unavailable(store.ping, "nobody.invalid:6379 has a host name that cannot be found")
 
 
 def test_a_server_that_is_loading(redis_on: Starter, path: str) -> None:
@@ -164,7 +176,8 @@ def test_wrong_credentials(redis_on: Starter, path: str) -> None:
         unavailable(store.ping, "refuses the credentials")
         unavailable(lambda: store.get("ann:x"), "refuses the credentials")
     with RedisSessions(server.uri, path) as store:
-        unavailable(lambda: store.create("ann", {}), "refuses the credentials")
+        unavailable(lambda: store.create("ann", {}), "wants a password, and redis_uri has none")
+        unavailable(store.ping, "wants a password, and redis_uri has none")
     with RedisSessions(f"redis://:open@127.0.0.1:{server.port}/0", path) as store:
         store.ping()
 
@@ -216,17 +229,33 @@ def test_too_many_clients(redis_on: Starter, path: str) -> None:
     server = redis_on()
     with RedisSessions(server.uri, path) as store, server.client() as client:
         client.config_set("maxclients", 1)
-        unavailable(store.ping, "no place for another client")
+        unavailable(store.ping, "no room for another client")
 
 
-def test_no_connection_left_in_the_pool(redis62: RedisServer, path: str) -> None:
-    with RedisSessions(redis62.uri + "?max_connections=1", path) as store:
+@pytest.mark.parametrize("pool", [ConnectionPool, BlockingConnectionPool])
+def test_no_connection_left(redis_on: Starter, path: str, pool: type[ConnectionPool]) -> None:
+    server = redis_on()
+    waiting: dict[str, Any] = {"timeout": 0.1} if pool is BlockingConnectionPool else {}
+    connections = pool(port=server.port, max_connections=1, **waiting)
+    with RedisSessions(Redis(connection_pool=connections), path) as store:
+        session_id = store.create("ann", {"n": 1})
+        server.pause()
+        reading = threading.Thread(target=store.get, args=(session_id,))
+        reading.start()
+        try:
+            wait_until(lambda: not has_a_connection_left(store), "the reader has the only one")
+        finally:
+            server.resume()
+            reading.join()
+        assert store.get(session_id) == {"n": 1}
+
+
+def has_a_connection_left(store: RedisSessions) -> bool:
+    try:
         store.ping()
-        pool = store._sender._connected().connection_pool
-        taken = pool.get_connection()
-        unavailable(store.ping, "no connection left")
-        pool.release(taken)
-        store.ping()
+    except JamStoreUnavailable as error:
+        return "no connection left for this thread: raise max_connections" not in str(error)
+    return True
 
 
 def test_a_cluster_that_has_lost_a_node(tmp_path: Path, path: str) -> None:
@@ -243,8 +272,8 @@ def test_a_cluster_that_has_lost_a_node(tmp_path: Path, path: str) -> None:
 
             wait_until(is_down, "the cluster notices")
             for session_id in ids[:3]:
-                unavailable(lambda session_id=session_id: store.get(session_id), "is down|reached")  # type: ignore[misc]
-            unavailable(store.ping, "is down|cannot be reached")
+                unavailable(lambda session_id=session_id: store.get(session_id), "is down|refused")  # type: ignore[misc]
+            unavailable(store.ping, "is down|refused")
             nodes[2].start()
             wait_until(lambda: answers(store), "the cluster is whole again")
             kept = [store.get(session_id) for session_id in ids]
@@ -286,13 +315,109 @@ def test_a_slot_that_moves_to_another_node(cluster_nodes: list[RedisServer], pat
 def test_a_cluster_that_is_not_there(path: str) -> None:
     uri = f"redis+cluster://ann:sesame@127.0.0.1:{free_port()},127.0.0.1:{free_port()}/"
     with RedisSessions(uri, path) as store:
-        unavailable(store.ping, "is down|cannot be reached")
+        unavailable(store.ping, "is down|refused")
 
 
 def test_sentinels_that_are_not_there(path: str) -> None:
     uri = f"redis+sentinel://:sesame@127.0.0.1:{free_port()}/jam/0"
     with RedisSessions(uri, path) as store:
-        unavailable(store.ping, "has no master")
+        unavailable(store.ping, "no Sentinel answers; the last one refused the connection")
+
+
+@pytest.mark.parametrize(
+    ("uri", "words"),
+    [
+        ("redis://127.0.0.1:{port}/99", "has no database of this number"),
+        ("redis://:sesame@127.0.0.1:{port}/0", "refuses the credentials"),
+        ("redis://ann:sesame@127.0.0.1:{port}/0", "refuses the credentials"),
+        ("rediss://127.0.0.1:{port}/0", "may not speak TLS on this port"),
+        ("rediss+cluster://127.0.0.1:{port}/", "may not speak TLS on this port"),
+        ("redis+cluster://127.0.0.1:{port}/", "is not a node of a cluster: use redis://"),
+        ("redis+cluster://nobody.invalid:1/", "has a host name that cannot be found"),
+        ("redis+cluster://127.0.0.1:{closed}/", "refused the connection"),
+        ("redis+cluster://127.0.0.1:{locked}/", "wants a password"),
+        ("redis+cluster://:sesame@127.0.0.1:{locked}/", "refuses the credentials"),
+        ("redis+sentinel://127.0.0.1:{port}/jam/0", "the last one is not a Sentinel"),
+        ("redis+sentinel://127.0.0.1:{closed}/jam/0", "the last one refused the connection"),
+        ("redis+sentinel://nobody.invalid/jam/0", "the last one has a host name that cannot be"),
+        ("unix:///nowhere/socket", "no such file. Check the path of the socket"),
+    ],
+)
+def test_each_cause_has_its_words(
+    redis62: RedisServer, redis_on: Starter, path: str, uri: str, words: str
+) -> None:
+    locked = 0
+    if "{locked}" in uri:
+        locked = redis_on(REDIS_62, None, "--requirepass", "open").port
+    uri = uri.format(port=redis62.port, closed=free_port(), locked=locked)
+    with RedisSessions(uri, path, connect_timeout=0.5, socket_timeout=0.5) as store:
+        unavailable(store.ping, words)
+        error = unavailable(lambda: store.create("ann", {}), words)
+        assert "may or may not" not in str(error), "it could not be sent"
+        unavailable(lambda: store.get("ann:x"), words)
+
+
+def test_a_service_that_the_sentinels_do_not_know(sentinels: SentinelSetup, path: str) -> None:
+    with RedisSessions(sentinels.uri.replace("/jam/", "/jan/"), path) as store:
+        unavailable(store.ping, "is not known to these Sentinels")
+
+
+def test_a_cluster_s_node_that_is_taken_for_a_single_server(
+    cluster_nodes: list[RedisServer], path: str
+) -> None:
+    for node in cluster_nodes[:2]:
+        with RedisSessions(node.uri, path) as store, suppress(AssertionError):
+            unavailable(store.ping, r"use redis\+cluster://")
+            return
+    pytest.fail("nobody said so")
+
+
+@pytest.mark.parametrize("name", ["redis62", "redis70", "valkey"])
+def test_a_password_that_is_missing(redis_on: Starter, path: str, name: str) -> None:
+    server = redis_on(find_binary(name), None, "--requirepass", "open")
+    with RedisSessions(server.uri, path) as store:
+        for operation in every_operation(store, "ann:x"):
+            unavailable(operation, "wants a password, and redis_uri has none")
+
+
+def test_another_program_s_port(path: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            with suppress(OSError):
+                while True:
+                    client, _ = listener.accept()
+                    client.recv(1000)
+                    client.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+                    client.close()
+
+        threading.Thread(target=answer, daemon=True).start()
+        port = listener.getsockname()[1]
+        with RedisSessions(f"redis://127.0.0.1:{port}/1", path) as store:
+            unavailable(store.ping, "does not speak Redis")
+        with RedisSessions(f"rediss://127.0.0.1:{port}/1", path) as store:
+            unavailable(store.ping, "does not speak TLS on this port")
+
+
+def test_more_data_than_the_server_takes(redis_on: Starter, path: str) -> None:
+    server = redis_on(REDIS_62, None, "--proto-max-bulk-len", "2mb")
+    with RedisSessions(server.uri, path) as store:
+        session_id = store.create("ann", {"n": 1})
+        # The server hangs up while it is being sent the data: its refusal may or may not be read.
+        told = "proto-max-bulk-len|being sent 2,500,[0-9]+ bytes"
+        with pytest.raises((JamSessionDataError, JamStoreUnavailable), match=told):
+            store.update(session_id, {"text": "x" * 2_500_000})
+        unavailable(
+            lambda: store.update(session_id, {"text": "x" * 20_000_000}),
+            "being sent 20,000,[0-9]+ bytes",
+        )
+        assert store.get(session_id) == {"n": 1}
+
+
+def test_20_mb_of_data(server: RedisServer, path: str) -> None:
+    data = {"text": "x" * 20_000_000}
+    with RedisSessions(server.uri, path) as store:
+        assert store.get(store.create("ann", data)) == data
 
 
 def test_a_key_of_another_program_is_left_alone(server: RedisServer, path: str) -> None:

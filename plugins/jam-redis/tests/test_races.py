@@ -1,29 +1,32 @@
-"""Two processes on one session, five thousand times: one outcome, and nothing lost."""
+"""Two processes on one session, up to five thousand times: one outcome, and nothing lost."""
 
 import multiprocessing
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from jam_redis import RedisSessions
+from jam_testing import run_in_processes
 
 from jam_core import JamSessionNotFound
-from jam_core.testing import run_in_processes
 
 from .servers import RedisServer
 
-ROUNDS = 5000
+pytestmark = pytest.mark.parametrize(
+    "rounds", [500, pytest.param(5000, marks=pytest.mark.exhaustive)]
+)
 
 Action = Callable[[RedisSessions, str], Any]
 
 
-def race(server: RedisServer, path: str, ids: list[str], *actions: Action) -> list[list[Any]]:
+def race(uri: str, path: str, ids: list[str], *actions: Action) -> list[list[Any]]:
     """Let actions meet on each session, each in a process of its own; return their outcomes."""
     barrier = multiprocessing.get_context("fork").Barrier(len(actions))
 
     def task(action: Action) -> Callable[[], list[Any]]:
         def run() -> list[Any]:
             outcomes = []
-            with RedisSessions(server.uri, path) as store:
+            with RedisSessions(uri, path) as store:
                 store.get(ids[0])
                 for n, session_id in enumerate(ids):
                     if n % 10 == 0:  # side by side, without waiting for each other all the time
@@ -39,11 +42,11 @@ def race(server: RedisServer, path: str, ids: list[str], *actions: Action) -> li
     return run_in_processes([task(action) for action in actions])
 
 
-def test_update_against_delete(server: RedisServer, path: str) -> None:
+def test_update_against_delete(server: RedisServer, path: str, rounds: int) -> None:
     with RedisSessions(server.uri, path) as store:
-        ids = [store.create(f"user {n % 50}", {"n": n}) for n in range(ROUNDS)]
+        ids = [store.create(f"user {n % 50}", {"n": n}) for n in range(rounds)]
         updated, _ = race(
-            server,
+            server.uri,
             path,
             ids,
             lambda there, session_id: there.update(session_id, {"resurrected": True}),
@@ -55,11 +58,11 @@ def test_update_against_delete(server: RedisServer, path: str) -> None:
             assert not list(client.scan_iter(match=f"*{path}*", count=1000))
 
 
-def test_rework_against_rework(server: RedisServer, path: str) -> None:
+def test_rework_against_rework(server: RedisServer, path: str, rounds: int) -> None:
     with RedisSessions(server.uri, path) as store:
-        ids = [store.create(f"user {n % 50}", {"n": n}) for n in range(ROUNDS)]
+        ids = [store.create(f"user {n % 50}", {"n": n}) for n in range(rounds)]
         first, second = race(
-            server, path, ids, *[lambda there, session_id: there.rework(session_id)] * 2
+            server.uri, path, ids, *[lambda there, session_id: there.rework(session_id)] * 2
         )
         for n, session_id in enumerate(ids):
             outcomes = [first[n], second[n]]
@@ -69,9 +72,9 @@ def test_rework_against_rework(server: RedisServer, path: str) -> None:
             assert store.get(session_id) is None
 
 
-def test_mutate_against_mutate(server: RedisServer, path: str) -> None:
+def test_mutate_against_mutate(server: RedisServer, path: str, rounds: int) -> None:
     with RedisSessions(server.uri, path) as store:
-        ids = [store.create(f"user {n % 50}", {}) for n in range(ROUNDS // 10)]
+        ids = [store.create(f"user {n % 50}", {}) for n in range(rounds // 10)]
 
         def count(name: str) -> Action:
             def change(data: dict[str, Any]) -> dict[str, Any]:
@@ -83,6 +86,6 @@ def test_mutate_against_mutate(server: RedisServer, path: str) -> None:
 
             return action
 
-        race(server, path, ids, count("one"), count("two"))
+        race(server.uri, path, ids, count("one"), count("two"))
         for session_id in ids:
             assert store.get(session_id) == {"one": 5, "two": 5, "all": 10}

@@ -1,22 +1,29 @@
-"""The engine: the one that the store makes of a URL, or a view of the caller's own."""
+"""The engines that the store makes of a URL, and what they must be able to do."""
 
-import os
 from collections.abc import Mapping
 from difflib import get_close_matches
-from pathlib import Path
-from threading import Condition
+from math import inf
 from typing import Any
-from urllib.parse import unquote, urlsplit
-from weakref import WeakSet
 
-from sqlalchemy import URL, Engine, QueuePool, create_engine, event, make_url
+from sqlalchemy import URL, Engine, StaticPool, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
-from jam_core import JamConfigurationError, JamStoreUnavailable, is_loopback
+from jam_core import JamConfigurationError, is_loopback
+from jam_sqlalchemy.awaiting import hide_parameters, replace_what_was_closed
+from jam_sqlalchemy.limits import READ_TIMEOUT, connect_with_limit
+from jam_sqlalchemy.pool import SessionPool
+from jam_sqlalchemy.sqlite import (
+    KeptConnection,
+    keep_in_memory,
+    make_private_file,
+    prepare_file,
+    with_home,
+)
 
 _DATABASES = ("postgresql", "mariadb", "mysql", "sqlite")
 
-# So that nobody waits for ever; seconds, but milliseconds for PostgreSQL's other three.
+# So that nobody waits for ever; in seconds, but PostgreSQL's other three are in milliseconds.
+# The server's own strike first; read_timeout, which is ours, is for a pooler that waits for it.
 _POSTGRESQL_TIMEOUTS: dict[str, Any] = {
     "connect_timeout": 10,
     "tcp_user_timeout": 30_000,
@@ -26,18 +33,31 @@ _MYSQL_TIMEOUTS: dict[str, Any] = {
     "connect_timeout": 10,
     "read_timeout": 30,
     "write_timeout": 30,
-    # The second one: for the lock of ALTER TABLE. Without it the statement would wait on in the
-    # server after we have given up, and be carried out at last over what is newer.
+    # The second one is for the lock of ALTER TABLE. Without it, the statement would go on waiting
+    # in the server after we have given up, and in the end overwrite newer data.
     "init_command": "SET SESSION innodb_lock_wait_timeout = 15, lock_wait_timeout = 15",
 }
+_AWAITED_MYSQL_TIMEOUTS = {
+    name: _MYSQL_TIMEOUTS[name] for name in ("connect_timeout", "init_command")
+}
 _TIMEOUTS: dict[str, dict[str, Any]] = {
-    "psycopg": _POSTGRESQL_TIMEOUTS,
+    "psycopg": {**_POSTGRESQL_TIMEOUTS, READ_TIMEOUT: 40},
     "psycopg2": _POSTGRESQL_TIMEOUTS,
     "pymysql": _MYSQL_TIMEOUTS,
     "mysqldb": _MYSQL_TIMEOUTS,
     "pysqlite": {"timeout": 15},
+    # For drivers that can only be awaited, read_timeout is the store's own.
+    "asyncpg": {
+        "timeout": 10,
+        "server_settings": {"statement_timeout": "30000", "lock_timeout": "15000"},
+    },
+    "asyncmy": _AWAITED_MYSQL_TIMEOUTS,
+    "aiomysql": _AWAITED_MYSQL_TIMEOUTS,
+    "aiosqlite": {"timeout": 15},
 }
-_LONGEST_OPERATION = 30  # seconds
+_AWAITED_READ_TIMEOUT = 40.0  # seconds
+# Load balancers and firewalls drop idle connections silently, some after only 4 minutes.
+_RECYCLE = 180  # seconds
 _FOUND_ROWS = 2  # CLIENT_FOUND_ROWS of MySQL's protocol
 _PACKAGES = {
     "psycopg": "'psycopg[binary]'",
@@ -48,19 +68,27 @@ _PACKAGES = {
 }
 
 
-def open_engine(database_uri: str | URL, engine_options: Mapping[str, Any]) -> Engine:
-    """Make an engine whose every statement is committed at once, by itself.
+def open_engine(
+    url: URL, engine_options: Mapping[str, Any], *, awaited: bool, create: bool
+) -> Engine:
+    """Make an engine that commits each statement at once, on its own; connect to nothing.
 
     Args:
-        database_uri: The database.
+        url: The database, as `checked_url` returned it.
         engine_options: Options of `create_engine`.
+        awaited: Whether its driver will be awaited.
+        create: Whether to create a file that is missing.
 
     Raises:
-        JamConfigurationError: The URL is none, its driver is not installed, or an option does
-            not fit.
+        JamConfigurationError: The driver is not installed, or an option does not fit.
+        JamStoreMissing: There is no database file, and it must not be created.
         JamStoreUnavailable: The database file cannot be created.
     """
-    url = _checked_url(database_uri)
+    if engine_options.get("pool_timeout") == inf:
+        raise JamConfigurationError(
+            "pool_timeout must be a finite number of seconds: callers must not wait for a "
+            "connection for ever."
+        )
     options: dict[str, Any] = {
         "isolation_level": "AUTOCOMMIT",
         "skip_autocommit_rollback": True,
@@ -68,45 +96,89 @@ def open_engine(database_uri: str | URL, engine_options: Mapping[str, Any]) -> E
         **engine_options,
         "connect_args": {**_timeouts(url), **engine_options.get("connect_args", {})},
     }
-    if is_in_memory(url):
-        # The one connection is the database: threads take turns with it.
-        options |= {"poolclass": QueuePool, "pool_size": 1, "max_overflow": 0, "pool_recycle": -1}
-        options["connect_args"]["check_same_thread"] = False
-        return _create_engine(url, options)
-    engine = _create_engine(url, options)
+    if awaited:
+        options["connect_args"].pop(READ_TIMEOUT, None)
+    else:
+        options["poolclass"] = SessionPool
     if url.get_backend_name() == "sqlite":
-        _make_private_file(url)
-        event.listen(engine, "connect", _prepare_sqlite_connection)
-    _engines.add(engine)
+        return _open_sqlite(url, options, awaited=awaited, create=create)
+    engine = _create_engine(url, {"pool_recycle": _RECYCLE, **options}, awaited=awaited)
+    if awaited:
+        replace_what_was_closed(engine)
+    elif url.get_driver_name() == "psycopg":
+        event.listen(engine, "do_connect", connect_with_limit)
     return engine
 
 
-def autocommitting(engine: Engine) -> Engine:
-    """Return a caller's engine, or a view of it, whose every statement is committed by itself.
-
-    The view shares the pool. It sets each connection to autocommit and back again, which on some
-    drivers costs round trips; an engine that is set to autocommit is used as it is.
-    """
-    with engine.connect() as connection:
-        driver_connection = connection.connection.dbapi_connection
-        commits = driver_connection and engine.dialect.detect_autocommit_setting(driver_connection)
-    return engine if commits else engine.execution_options(isolation_level="AUTOCOMMIT")
+def read_timeout(engine_options: Mapping[str, Any]) -> float:
+    """Return how many seconds an awaited driver has for a statement."""
+    return float(engine_options.get("connect_args", {}).get(READ_TIMEOUT, _AWAITED_READ_TIMEOUT))
 
 
-def check_row_counts(engine: Engine) -> None:
-    """Make sure that MySQL's driver counts the rows that match, not only those that change.
+def _open_sqlite(url: URL, options: dict[str, Any], *, awaited: bool, create: bool) -> Engine:
+    if is_in_memory(url):
+        for name in ("pool_size", "max_overflow", "pool_timeout", "pool_recycle"):
+            options.pop(name, None)  # there is one connection: threads take turns
+        options["connect_args"] |= {"check_same_thread": False, "factory": KeptConnection}
+        engine = _create_engine(url, {**options, "poolclass": StaticPool}, awaited=awaited)
+        keep_in_memory(engine)
+        return engine
+    url = with_home(url)
+    if awaited:
+        options["connect_args"]["check_same_thread"] = False  # a child must close what it inherits
+    engine = _create_engine(url, options, awaited=awaited)
+    make_private_file(url, create=create)
+    if awaited:
+        hide_parameters(engine)
+    prepare_file(engine)
+    return engine
+
+
+def options_in_force(engine: Engine) -> dict[str, Any]:
+    """Return the pool's options in force, under the store's names for them."""
+    pool = engine.pool
+    return pool.in_force() if isinstance(pool, SessionPool) else {}
+
+
+def check_mysql_connection(engine: Engine) -> int | None:
+    """Make sure that a connection to MariaDB or MySQL counts rows, and transmits every character.
+
+    Returns:
+        How many bytes the server takes at once; None: it is another database.
 
     Raises:
-        JamConfigurationError: It does not.
+        JamConfigurationError: It counts only rows that change, or cannot transmit every character.
     """
+    if engine.dialect.name not in ("mysql", "mariadb"):
+        return None
     with engine.connect() as connection:
-        flags = getattr(connection.connection.dbapi_connection, "client_flag", None)
+        flags = getattr(connection.connection.driver_connection, "client_flag", None)
+        asked = connection.exec_driver_sql("SELECT @@character_set_client, @@max_allowed_packet")
+        character_set, largest = asked.one()
     if isinstance(flags, int) and not flags & _FOUND_ROWS:
         raise JamConfigurationError(
             "The connection lacks MySQL's flag FOUND_ROWS: an update that changes nothing would "
-            "look like a session that is gone. Add 2 to client_flag in connect_args, or in the "
+            "look as if the session were gone. Add 2 to client_flag in connect_args, or in the "
             "engine's creator."
         )
+    if character_set != "utf8mb4":
+        raise JamConfigurationError(
+            f"The connection has the character set {character_set}, which would lose characters of "
+            "the data. Use utf8mb4: ?charset=utf8mb4 in the URL."
+        )
+    return int(largest)
+
+
+def may_miss_rows(engine: Engine) -> bool:
+    """Tell whether a DELETE may wait for a lock and miss a row that was inserted meanwhile.
+
+    PostgreSQL's sees the table as it was when it began; only SERIALIZABLE makes it notice.
+    MariaDB's and MySQL's lock the gaps between rows, but not under READ COMMITTED or less.
+    """
+    level = engine.dialect.default_isolation_level
+    if engine.dialect.name == "postgresql":
+        return level != "SERIALIZABLE"
+    return engine.dialect.name != "sqlite" and level in ("READ COMMITTED", "READ UNCOMMITTED")
 
 
 def is_in_memory(url: URL) -> bool:
@@ -117,7 +189,7 @@ def is_in_memory(url: URL) -> bool:
 
 
 def may_be_plaintext(url: URL) -> bool:
-    """Tell whether a URL leads to another host, and does not ask for encryption."""
+    """Tell whether a URL leads to another host and does not ask for encryption."""
     is_elsewhere = bool(url.host) and not is_loopback(str(url.host))
     asks = url.query.get("sslmode") in ("require", "verify-ca", "verify-full") or any(
         name.startswith("ssl_") or name == "ssl" for name in url.query
@@ -132,23 +204,52 @@ def describe(url: URL) -> str:
     return f"{url.get_backend_name()} {host}{url.database or ':memory:'}"
 
 
-def _checked_url(database_uri: object) -> URL:
-    """Return a URL that a synchronous dialect of SQLAlchemy can use; errors do not repeat it."""
+def can_be_awaited(url: URL) -> bool:
+    """Tell whether the driver that a URL names can be awaited in an event loop."""
+    return url.get_dialect().get_async_dialect_cls(url).is_async
+
+
+def checked_url(database_uri: object) -> URL:
+    """Return a URL that a dialect of SQLAlchemy can use; errors do not repeat it.
+
+    Raises:
+        JamConfigurationError: It is not valid, or the store cannot use it.
+    """
     if not isinstance(database_uri, str | URL):
         raise JamConfigurationError(
-            "database_uri must be a URL or a sqlalchemy.Engine, not "
+            "database_uri must be a URL or a sqlalchemy.Engine or AsyncEngine, not "
             f"{type(database_uri).__module__}.{type(database_uri).__qualname__}."
         )
     url = _parsed(database_uri)
     if url is None or _has_stray_at(url):
-        # Raised here: the parser's error, which may quote the password, is no context.
+        # Raised here, so that the parser's error, which may quote the password, is not its context.
         raise JamConfigurationError(
-            "database_uri is no URL. Write postgresql+psycopg://user:password@host/database, "
+            "database_uri is not a URL. Write postgresql+psycopg://user:password@host/database, "
             "mariadb+pymysql://user:password@host/database or sqlite:///file.db. In user and "
             "password, percent-encode characters such as @ : / % (%40 %3A %2F %25)."
         )
     _check_dialect(url)
+    _check_database(url)
     return url
+
+
+def _check_database(url: URL) -> None:
+    backend = url.get_backend_name()
+    if backend == "sqlite" and url.host:
+        raise JamConfigurationError(
+            "database_uri names a host, but SQLite has none. The URL of a file has three slashes "
+            "and a relative path, or four for an absolute one: sqlite:///file.db, "
+            "sqlite:////srv/file.db."
+        )
+    if backend in ("mysql", "mariadb") and not (url.database or url.query.get("database")):
+        raise JamConfigurationError(
+            f"database_uri names no database. Write {url.drivername}://user:password@host/database."
+        )
+    if is_in_memory(url) and url.get_dialect().is_async:
+        raise JamConfigurationError(
+            "database_uri names a database in memory: each event loop would have one of its own. "
+            "Write sqlite://, which works under jam.aio as well, in threads."
+        )
 
 
 def _parsed(database_uri: str | URL) -> URL | None:
@@ -159,13 +260,13 @@ def _parsed(database_uri: str | URL) -> URL | None:
 
 
 def _has_stray_at(url: URL) -> bool:
-    """Tell whether a password with a bare @ in it has run over into the host or the database."""
+    """Tell whether a password with a bare @ in it has spilled into the host or the database."""
     return url.get_backend_name() != "sqlite" and "@" in f"{url.host}{url.database}"
 
 
 def _check_dialect(url: URL) -> None:
     try:
-        is_async = url.get_dialect().is_async
+        url.get_dialect()
     except NoSuchModuleError:
         names = get_close_matches(url.get_backend_name(), _DATABASES, n=1, cutoff=0.4)
         match = f" Did you mean {names[0]!r}?" if names else ""
@@ -174,15 +275,15 @@ def _check_dialect(url: URL) -> None:
         ) from None
     except ImportError as error:
         raise _missing_driver(url) from error
-    if is_async:
-        raise JamConfigurationError(
-            f"database_uri names {url.drivername!r}, an asyncio driver. This store is synchronous: "
-            "name psycopg, pymysql or pysqlite instead."
-        )
 
 
-def _create_engine(url: URL, options: dict[str, Any]) -> Engine:
+def _create_engine(url: URL, options: dict[str, Any], *, awaited: bool) -> Engine:
     try:
+        if awaited:
+            _check_greenlet(url)
+            from sqlalchemy.ext.asyncio import create_async_engine
+
+            return create_async_engine(url, **options).sync_engine
         return create_engine(url, **options)
     except ImportError as error:
         raise _missing_driver(url) from error
@@ -190,8 +291,19 @@ def _create_engine(url: URL, options: dict[str, Any]) -> Engine:
         pass  # not chained: it may quote the URL
     raise JamConfigurationError(
         f"SQLAlchemy refuses database_uri, or its options, for {url.drivername!r}. Check the form "
-        "of the URL, the values of pool_size and its like, and connect_args."
+        "of the URL, pool_size and the like, and connect_args."
     )
+
+
+def _check_greenlet(url: URL) -> None:
+    """Make sure that SQLAlchemy can await a driver; jam-core alone does not need greenlet."""
+    try:
+        import greenlet  # noqa: F401
+    except ImportError as error:
+        raise JamConfigurationError(
+            f"database_uri names {url.drivername!r}, an asyncio driver, which needs greenlet. "
+            "Install it: pip install 'jam-core[aio]'."
+        ) from error
 
 
 def _missing_driver(url: URL) -> JamConfigurationError:
@@ -199,7 +311,7 @@ def _missing_driver(url: URL) -> JamConfigurationError:
     others = (
         ""
         if "+" in url.drivername
-        else " Or name the driver that you have, as in postgresql+psycopg:// or mariadb+pymysql://."
+        else " Or name a driver that you have, as in postgresql+psycopg:// or mariadb+pymysql://."
     )
     return JamConfigurationError(
         f"database_uri needs the driver {driver}, which cannot be imported. Install it: "
@@ -211,86 +323,3 @@ def _timeouts(url: URL) -> dict[str, Any]:
     """Return the time limits that the URL does not set itself."""
     limits = _TIMEOUTS.get(url.get_driver_name(), {})
     return {name: limit for name, limit in limits.items() if name not in url.query}
-
-
-def _make_private_file(url: URL) -> None:
-    """Create the database file for its owner only; SQLite gives its -wal and -shm the same mode."""
-    if url.database is None:
-        return
-    is_uri = url.database.startswith("file:")
-    path = Path(unquote(urlsplit(url.database).path) if is_uri else url.database).absolute()
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # A file that is there is not opened: closing it again would drop this process's locks.
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-    except FileExistsError:
-        return
-    except OSError as error:
-        raise JamStoreUnavailable(
-            f"The session store cannot use {path}: {error.strerror}."
-        ) from error
-
-
-def _prepare_sqlite_connection(connection: Any, _: object) -> None:
-    """Let readers and a writer work at once; a finished write survives the process."""
-    connection.execute("PRAGMA journal_mode = WAL").close()
-    connection.execute("PRAGMA synchronous = NORMAL").close()
-
-
-class ForkGate:
-    """Lets operations pass, any number at once, but none while this process forks."""
-
-    def __init__(self) -> None:
-        self.reset()
-
-    def reset(self) -> None:
-        """Open it, with nobody inside: in a child there are no threads but the one that forked."""
-        self._changed = Condition()
-        self._inside = 0
-
-    def __enter__(self) -> None:
-        with self._changed:
-            self._inside += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._changed:
-            self._inside -= 1
-            self._changed.notify_all()
-
-    def close(self) -> None:
-        """Let nobody in any more, and wait until all are out."""
-        self._changed.acquire()
-        # Operations end by their own time limits; this one is for a fork from inside of one.
-        self._changed.wait_for(lambda: not self._inside, timeout=_LONGEST_OPERATION)
-
-    def open(self) -> None:
-        """Let them in again."""
-        self._changed.release()
-
-
-# A connection must not be used by two processes. SQLite's must not even be open when the process
-# forks: the child would inherit the belief that it holds the file's locks, and would lose writes
-# (https://www.sqlite.org/howtocorrupt.html, 2.6). So operations on SQLite's files are let finish,
-# and idle connections are closed.
-_engines: WeakSet[Engine] = WeakSet()
-sqlite_operations = ForkGate()
-
-
-def _close_connections() -> None:
-    sqlite_operations.close()
-    for engine in list(_engines):
-        engine.dispose()
-
-
-def _begin_anew() -> None:
-    sqlite_operations.reset()
-    for engine in list(_engines):
-        engine.dispose(close=False)
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_close_connections,
-        after_in_parent=sqlite_operations.open,
-        after_in_child=_begin_anew,
-    )

@@ -1,51 +1,40 @@
-"""SQLAlchemySessions: sessions in a table of an SQL database."""
+"""SQLAlchemySessions: sessions in a table of an SQL database.
 
-import random
+The example of a store: this file and `statements.py` are all that a store needs. `database.py` and
+what is behind it deal with outages, forks and interrupts.
+"""
+
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
-from itertools import count
-from typing import Any, TypeVar, Unpack
+from functools import partial
+from typing import TYPE_CHECKING, Any, Unpack
 
-from sqlalchemy import URL, CursorResult, Engine, Executable, Row
+from sqlalchemy import URL, Engine, Executable, Row
 
 from jam_core import (
-    BaseSession,
-    JamConfigurationError,
-    JamSessionNotFound,
+    Change,
+    Gathered,
+    JamSessionCorrupt,
     JamStoreUnavailable,
-    SessionInfo,
+    Move,
     SessionOptions,
     SessionRecord,
-    check_session_key,
-    hash_id,
-    is_handle,
+    StorageSessions,
+    pack_ttl,
+    pause,
 )
-from jam_sqlalchemy.engine import (
-    autocommitting,
-    check_row_counts,
-    describe,
-    is_in_memory,
-    may_be_plaintext,
-    open_engine,
-    sqlite_operations,
-)
-from jam_sqlalchemy.errors import IdTakenError, explained, explained_at_start, may_repeat
+from jam_sqlalchemy.database import open_database
 from jam_sqlalchemy.statements import PAGE, PURGE_BATCH, Statements
-from jam_sqlalchemy.table import (
-    check_names,
-    check_table,
-    create_table,
-    hash_key,
-    original_key,
-    readable_key,
-    session_table,
-)
+from jam_sqlalchemy.table import hash_key, readable_key, record_of, row_of, session_table
 
-_Outcome = TypeVar("_Outcome")
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+# How often there may be rows after a DELETE that found none: others are writing, too.
+_TIMES_IN_VAIN = 100
 
 
-class SQLAlchemySessions(BaseSession):
+class SQLAlchemySessions(StorageSessions[str]):
     """Sessions in a table of PostgreSQL, MariaDB, MySQL or SQLite.
 
     Args:
@@ -53,28 +42,29 @@ class SQLAlchemySessions(BaseSession):
             settings are left alone, and `close` does not dispose of it.
         table_name: The table.
         schema: The table's schema.
-        create_table: Create the table if it is missing.
+        create_table: Create the table, and SQLite's file, if it is missing, and the column that a
+            table of an earlier version lacks. False: it must exist.
         pool_size: How many connections to keep open. This and the next five are SQLAlchemy's,
             with its defaults; they are for a URL, not for an engine.
         max_overflow: How many more connections to open when all are in use.
         pool_timeout: Seconds to wait for a connection when all are in use.
-        pool_recycle: Seconds after which a connection is replaced.
+        pool_recycle: Seconds after which a connection is replaced; default: 180, SQLite's never.
         pool_pre_ping: Test a connection before each use; costs a round trip.
         connect_args: Arguments for the driver's connect function.
         clock: Returns the time, in seconds since the epoch.
         **options: The options of every store, see `BaseSession`.
 
     Raises:
-        JamConfigurationError: An option cannot be used, the driver is not installed, or the table
-            is missing or lacks a column.
+        JamConfigurationError: An option cannot be used, or the driver is not installed.
+        JamStoreMissing: The table, or SQLite's file, is missing, or the table lacks a column.
         JamStoreUnavailable: The database cannot be reached, or does not allow it.
     """
 
-    guarantees = frozenset({"durable", "shared"})
+    guarantees = frozenset({"asyncio", "durable", "shared"})
 
     def __init__(
         self,
-        database_uri: str | URL | Engine,
+        database_uri: "str | URL | Engine | AsyncEngine",
         *,
         table_name: str = "jam_sessions",
         schema: str | None = None,
@@ -89,11 +79,12 @@ class SQLAlchemySessions(BaseSession):
         **options: Unpack[SessionOptions],
     ) -> None:
         super().__init__(**options)
-        check_names(table_name, schema)
-        self._clock = clock
-        self._closed = False
-        self._engine, self._is_ours = _engine(
+        self.clock = clock
+        table = session_table(table_name, schema)
+        self._database = open_database(
             database_uri,
+            table,
+            create_table=create_table,
             pool_size=pool_size,
             max_overflow=max_overflow,
             pool_timeout=pool_timeout,
@@ -101,309 +92,195 @@ class SQLAlchemySessions(BaseSession):
             pool_pre_ping=pool_pre_ping,
             connect_args=connect_args,
         )
-        url = self._engine.url
-        in_memory = is_in_memory(url)
-        if in_memory:
-            self.guarantees = frozenset()
-        must_end_before_fork = url.get_backend_name() == "sqlite" and not in_memory
-        self._gate = sqlite_operations if must_end_before_fork else nullcontext()
-        self._table = session_table(table_name, schema)
-        self._statements = Statements(self._table, self._engine.dialect.name)
-        self._name = f"The session store (table {self._table.fullname}, {describe(url)})"
-        self._prepare(create=create_table)
+        self._sql = Statements(table, self._database.dialect, by_real_clock=clock is time.time)
+        self.in_force = self._database.in_force
+        if self._database.is_in_memory:
+            self.guarantees -= {"durable", "shared"}
+        if not self._database.is_awaited:
+            self.guarantees -= {"asyncio"}
+        self._row = Gathered(partial(self._rows, self._sql.read, self._sql.read_many))
+        self._row_with_data = Gathered(
+            partial(self._rows, self._sql.read_data, self._sql.read_data_of_many)
+        )
 
-    def create(self, session_key: str, data: dict[str, Any]) -> str:
-        """Store a new session and return its id."""
-        check_session_key(session_key)
-        now = self._clock()
-        deadline = self.deadline(now)
-        row = {
-            "key_hash": hash_key(session_key),
-            "session_key": readable_key(session_key),
-            "data": self.codec.encode(data),
-            "created_at": now,
-            "expires_at": self.expiry(now, deadline),
-            "deadline": deadline,
-            "id_key": self.codec.id_key,
+    def insert(self, place: str, record: SessionRecord) -> bool:
+        """Insert a row, unless the id is taken."""
+        row = row_of(place, record)
+        # Nulls need not be passed: each parameter has a cost.
+        values = {name: value for name, value in row.items() if value is not None}
+        # Not `== 1`: not every driver counts what it inserts.
+        return self._database.run(self._sql.insert, values) != 0
+
+    def read(self, place: str, now: float) -> SessionRecord | None:
+        """Select a row."""
+        row = self._row((place, now))
+        return self._record_of(row) if row else None
+
+    def read_data(self, place: str, now: float) -> str | None:
+        """Select a row's data and nothing else: it is what `get` waits for."""
+        row = self._row_with_data((place, now))
+        return row.data if row else None
+
+    def _rows(
+        self, one: Executable, many: Executable, asked: Sequence[tuple[str, float]]
+    ) -> list[Row[Any] | None]:
+        """Select the rows that are live at a moment; concurrent requests get one statement."""
+        if len(asked) == 1:
+            ((place, now),) = asked
+            rows = self._database.rows(one, {"the_id": place, "now": now})
+            return [rows[0] if rows else None]
+        places = sorted({place for place, _ in asked})
+        found = {row.id_hash: row for row in self._database.rows(many, {"the_ids": places})}
+        return [_living(found.get(place), now) for place, now in asked]
+
+    def write(self, place: str, change: Change) -> bool:
+        """Update a row."""
+        values: dict[str, Any] = {"the_id": place}
+        if change.restart:
+            values["store_ttl"] = pack_ttl(change.ttl)
+        if change.data is not None:
+            values["data"] = change.data
+        if change.former is not None:
+            values["former"] = change.former
+        statement = self._sql.write[change.restart, change.former is not None]
+        # Data written a second time could overwrite newer data.
+        harmless_twice = change.data is None
+        return self._database.run(statement, self._now(values), harmless_twice=harmless_twice) == 1
+
+    def move(self, place: str, new_place: str, move: Move) -> bool:
+        """Update a row's id, and at log-in all but its data, unless the new id is taken."""
+        values: dict[str, Any] = {"the_id": place, "id_hash": new_place, "id_key": move.id_key}
+        if move.login is None:
+            values["store_ttl"] = pack_ttl(move.ttl)
+            return self._database.run(self._sql.move[False], self._now(values)) == 1
+        values |= {
+            "key_hash": hash_key(move.login.session_key),
+            "session_key": readable_key(move.login.session_key),
+            "ttl": pack_ttl(move.login.ttl),
         }
+        began = move.login.at
 
-        def insert(new_id: str) -> bool:
-            return self._claim(self._statements.create, {"id_hash": hash_id(new_id), **row})
+        def with_times() -> dict[str, Any]:
+            login = began(now := self.clock())
+            times = {"now": now, "created_at": now, "deadline": login.deadline}
+            return values | times | {"expires_at": self.expiry(now, login.deadline, login.ttl)}
 
-        return self.codec.mint(insert)
+        return self._database.run(self._sql.move[True], with_times) == 1
 
-    def get(self, session_id: str) -> dict[str, Any] | None:
-        """Return the session's data, or None if there is no such session."""
-        id_hash = self.codec.lookup_hash(session_id)
-        if id_hash is None:
-            return None
-        text = self._read(id_hash)
-        return None if text is None else self.codec.decode(text, self._where(id_hash))
+    def remove(self, place: str) -> None:
+        """Delete a row, if there is one."""
+        self._database.run(self._sql.remove, {"the_id": place}, harmless_twice=True)
 
-    def update(self, session_id: str, data: dict[str, Any]) -> None:
-        """Replace the session's data and restart its ttl."""
-        text = self.codec.encode(data)
-        id_hash = self._known_hash(session_id)
-        values = {"the_id": id_hash, "new_data": text, **self._moment()}
-        if not self._run(self._statements.update, values):
-            raise JamSessionNotFound
+    def remove_key(self, session_key: str) -> None:
+        """Delete the rows of a key, until there are none."""
+        values = {"the_key": hash_key(session_key)}
+        in_vain = 0
+        while in_vain < _TIMES_IN_VAIN:
+            ended = self._database.run(self._sql.remove_key, values, harmless_twice=True)
+            if not self._database.may_miss_rows:
+                return
+            if not self._database.rows(self._sql.any_of_key, values):
+                return
+            in_vain = 0 if ended else in_vain + 1
+        raise self._keeps_its_rows()
 
-    def delete(self, session_id: str) -> None:
-        """End the session."""
-        id_hash = self.codec.lookup_hash(session_id)
-        if id_hash is not None:
-            self._run(self._statements.delete, {"the_id": id_hash}, harmless_twice=True)
+    # The rest is optional.
 
-    def clear(self, session_key: str) -> None:
-        """End every session of the key."""
-        check_session_key(session_key)
-        self._run(self._statements.clear, {"the_key": hash_key(session_key)}, harmless_twice=True)
+    def remove_one(self, session_key: str, handle: str, now: float) -> bool:  # noqa: ARG002
+        """Delete the row of a key whose id's hash begins with the handle."""
+        values = self._now({"the_key": hash_key(session_key), "handle": handle})
+        return self._database.run(self._sql.remove_one, values) > 0
 
-    def rework(self, session_id: str) -> str:
-        """Give the session a new id and return it."""
-        id_hash = self._known_hash(session_id)
+    def remove_others(self, place: str, now: float) -> int | None:  # noqa: ARG002
+        """Delete the other rows of a row's key, until there are none."""
+        values = self._now({"the_id": place})
+        ended = in_vain = 0
+        while in_vain < _TIMES_IN_VAIN:
+            more = self._database.run(self._sql.remove_others, values)
+            ended += more
+            if more and not self._database.may_miss_rows:
+                return ended
+            mates = len(self._database.rows(self._sql.mates, values))
+            if mates < 2:  # noqa: PLR2004  (nobody, or the session alone)
+                return ended if ended or mates else None
+            in_vain = 0 if more else in_vain + 1
+        raise self._keeps_its_rows()
 
-        def move(new_id: str) -> bool:
-            new_hash = hash_id(new_id)
-            if new_hash == id_hash:
-                return False
-            values = {
-                "the_id": id_hash,
-                "new_id": new_hash,
-                "new_id_key": self.codec.id_key,
-                **self._moment(),
-            }
-            return self._claim(self._statements.rework, values)
+    def of_key(self, session_key: str, now: float) -> Iterator[SessionRecord]:
+        """Select the rows of a key."""
+        values = {"the_key": hash_key(session_key), "now": now}
+        rows = self._database.rows(self._sql.of_key, values)
+        # The key is not read: a damaged one must not keep the user from ending the sessions.
+        return (record_of(row, session_key) for row in rows)
 
-        return self.codec.mint(move)
-
-    def touch(self, session_id: str) -> None:
-        """Restart the session's ttl."""
-        id_hash = self._known_hash(session_id)
-        values = {"the_id": id_hash, **self._moment()}
-        if not self._run(self._statements.touch, values, harmless_twice=True):
-            raise JamSessionNotFound
-
-    def mutate(
-        self, session_id: str, change: Callable[[dict[str, Any]], dict[str, Any] | None]
-    ) -> dict[str, Any]:
-        """Apply a function to the session's data by compare-and-set."""
-        id_hash = self._known_hash(session_id)
-
-        def swap(old: str, new: str) -> bool:
-            values = {"the_id": id_hash, "old_data": old, "new_data": new, **self._moment()}
-            return bool(self._run(self._statements.swap, values))
-
-        return self.change_data(change, lambda: self._read(id_hash), swap, self._where(id_hash))
-
-    def purge(self) -> int:
-        """Remove what has expired, in small batches, and return how many sessions."""
+    def remove_ended(self, now: float) -> int:
+        """Delete the rows that have ended, in small batches."""
         removed = 0
         while True:
             began = time.monotonic()
-            batch = self._run(self._statements.purge, {"now": self._clock()}, harmless_twice=True)
+            batch = self._database.run(self._sql.remove_ended, {"now": now}, harmless_twice=True)
             removed += batch
             if batch < PURGE_BATCH:
                 return removed
-            time.sleep(time.monotonic() - began)  # half of the time belongs to the others
+            pause(time.monotonic() - began)  # leaves half of the time to the others
 
-    def ping(self) -> None:
-        """Ask the database for an answer."""
-        self._execute(self._statements.ping, {}, CursorResult.scalar, harmless_twice=True)
-
-    def list_sessions(self, session_key: str) -> list[SessionInfo]:
-        """Return the live sessions of the key."""
-        check_session_key(session_key)
-        values = {"the_key": hash_key(session_key), "now": self._clock()}
-        infos = map(self.info_of, self._records(self._statements.of_key, values))
-        return [info for info in infos if info is not None]
-
-    def revoke(self, session_key: str, handle: str) -> bool:
-        """End the key's session with this handle."""
-        check_session_key(session_key)
-        if not is_handle(handle):
-            return False
-        values = {"the_key": hash_key(session_key), "handle": handle, "now": self._clock()}
-        return bool(self._run(self._statements.revoke, values))
-
-    def clear_others(self, session_id: str) -> int:
-        """End every other session of this session's key."""
-        id_hash = self._known_hash(session_id)
-        values = {"the_id": id_hash, "now": self._clock()}
-        ended = self._run(self._statements.clear_others, values)
-        # Nothing ended: there were no others, or there is no such session; which, tells a look.
-        if not ended and self._read(id_hash) is None:
-            raise JamSessionNotFound
-        return ended
+    def look(self) -> None:
+        """Check that the database answers, and could write."""
+        self._database.run(self._sql.look, {}, harmless_twice=True)
 
     def records(self) -> Iterator[SessionRecord]:
         """Yield the live sessions of every key, a page at a time."""
-        page: list[SessionRecord] | None = None
+        page: Sequence[Row[Any]] | None = None
         while page is None or len(page) == PAGE:
-            values = {"the_id": page[-1].id_hash if page else "", "now": self._clock()}
-            page = self._records(self._statements.page, values)
-            yield from page
+            values = {"the_id": page[-1].id_hash if page else "", "now": self.clock()}
+            page = self._database.rows(self._sql.page, values)
+            for row in page:
+                try:
+                    record = self._record_of(row)
+                except JamSessionCorrupt as damage:
+                    self.logger.warning("Left out: %s", damage.message)
+                    continue
+                yield record
 
     def restore(self, records: Sequence[SessionRecord]) -> int:
-        """Store sessions as they are, as many in a statement as the database takes."""
-        now = self._clock()
-        rows = [
-            {
-                "id_hash": record.id_hash,
-                "key_hash": hash_key(record.session_key),
-                "session_key": readable_key(record.session_key),
-                "data": record.data,
-                "created_at": record.created_at,
-                "expires_at": record.expires_at,
-                "deadline": record.deadline,
-                "id_key": record.id_key,
-            }
-            for record in records
-            if record.expires_at is None or now < record.expires_at
-        ]
-        return self._execute(self._statements.restore, rows, _inserted, False) if rows else 0
-
-    def replace(self, record: SessionRecord, data: str) -> bool:
-        """Replace a session's stored text by compare-and-set."""
-        values = {
-            "the_id": record.id_hash,
-            "old_data": record.data,
-            "new_data": data,
-            "now": self._clock(),
-        }
-        return bool(self._run(self._statements.replace, values))
+        """Insert rows, as many in a statement as the database takes."""
+        now = self.clock()
+        live = [record for record in records if not record.ended(now)]
+        rows = [row_of(self.place_of(record), record) for record in live]
+        return self._database.run(self._sql.restore, rows) if rows else 0
 
     def diagnose(self) -> Iterator[tuple[str, str, str]]:
-        """Tell which server it is, and whether others can listen."""
-        url = self._engine.url
-        if may_be_plaintext(url):
-            yield (
-                "plaintext",
-                f"Nothing says that the connection to {url.host} has to be encrypted.",
-                "Use TLS: sslmode=verify-full in the URL of PostgreSQL, ssl_ca=... for MariaDB.",
-            )
-        version = ".".join(map(str, self._engine.dialect.server_version_info or ()))
-        yield "server", f"{self._engine.dialect.name} {version}".strip(), ""
+        """Report which server it is, and whether others can listen."""
+        return self._database.diagnose()
 
     def close(self) -> None:
         """Close the connections, unless the engine is the caller's."""
-        self._closed = True
-        if self._is_ours:
-            self._engine.dispose()
+        self._database.close()
+
+    def _keeps_its_rows(self) -> JamStoreUnavailable:
+        return JamStoreUnavailable(
+            f"The session store ({self._database}) keeps rows that were deleted, so the sessions "
+            "do not end. Remove the trigger or rule on the table that forbids DELETE."
+        )
+
+    def _record_of(self, row: Row[Any]) -> SessionRecord:
+        try:
+            return record_of(row)
+        except UnicodeDecodeError:
+            fault = "has a session_key that cannot be read. It was left as it is."
+        # Not chained: the cause contains the key.
+        raise JamSessionCorrupt(f"{self.where(row.id_hash)} {fault}")
+
+    def _now(self, values: dict[str, Any]) -> Callable[[], dict[str, Any]]:
+        """Return a function that adds the time to parameters, once there is a connection.
+
+        Otherwise, a session that ended while waiting for one would live again.
+        """
+        return lambda: {**values, "now": self.clock()}
 
     def __repr__(self) -> str:
-        return f"<SQLAlchemySessions in table {self._table.fullname}, {describe(self._engine.url)}>"
-
-    def _prepare(self, *, create: bool) -> None:
-        failure: Exception
-        try:
-            with self._gate:
-                if not self._is_ours:
-                    self._engine = autocommitting(self._engine)
-                check_row_counts(self._engine)
-                if create:
-                    create_table(self._engine, self._table)
-                check_table(self._engine, self._table)
-        except JamConfigurationError as error:
-            failure = error
-        except Exception as error:
-            failure = explained_at_start(error, self._name)
-        else:
-            return
-        self.close()
-        # Raised here, so that it does not carry SQLAlchemy's error as its context.
-        raise failure
-
-    def _known_hash(self, session_id: str) -> str:
-        id_hash = self.codec.lookup_hash(session_id)
-        if id_hash is None:
-            raise JamSessionNotFound
-        return id_hash
-
-    def _moment(self) -> dict[str, float | None]:
-        """Return the parameters that tell a statement the time."""
-        now = self._clock()
-        return {"now": now, "idle_end": self.expiry(now, deadline=None)}
-
-    def _where(self, id_hash: str) -> str:
-        return f"Table {self._table.fullname}, row {id_hash[:12]}..."
-
-    def _read(self, id_hash: str) -> str | None:
-        values = {"the_id": id_hash, "now": self._clock()}
-        return self._execute(
-            self._statements.read, values, CursorResult.scalar, harmless_twice=True
-        )
-
-    def _records(self, statement: Executable, values: dict[str, Any]) -> list[SessionRecord]:
-        rows = self._execute(statement, values, CursorResult.all, harmless_twice=True)
-        return [_record(row) for row in rows]
-
-    def _claim(self, statement: Executable, values: dict[str, Any]) -> bool:
-        """Give a session an id; return False if another session has it."""
-        try:
-            rows = self._run(statement, values)
-        except IdTakenError:
-            return False
-        if not rows:
-            raise JamSessionNotFound
-        return True
-
-    def _run(
-        self, statement: Executable, values: dict[str, Any], *, harmless_twice: bool = False
-    ) -> int:
-        """Execute a statement that changes rows; return how many."""
-        return self._execute(statement, values, lambda result: result.rowcount, harmless_twice)
-
-    def _execute(
-        self,
-        statement: Executable,
-        values: dict[str, Any] | list[dict[str, Any]],
-        outcome: Callable[[CursorResult[Any]], _Outcome],
-        harmless_twice: bool,
-    ) -> _Outcome:
-        if self._closed:
-            raise JamStoreUnavailable(f"{self._name} is closed.")
-        for attempt in count(1):
-            try:
-                with self._gate, self._engine.connect() as connection:
-                    result = outcome(connection.execute(statement, values))
-                    if self._engine.dispatch.begin:  # the caller's, who may begin a transaction
-                        connection.commit()
-                    return result
-            except Exception as error:
-                if not may_repeat(error, attempt, harmless=harmless_twice):
-                    failure = explained(error, self._name)
-                    break
-            # A moment of random length, so that those in conflict do not meet again.
-            time.sleep(random.uniform(0, 0.001 * attempt))  # noqa: S311
-        # Raised here, so that it does not carry SQLAlchemy's error as its context.
-        raise failure
+        return f"<SQLAlchemySessions in {self._database}>"
 
 
-def _record(row: Row[Any]) -> SessionRecord:
-    return SessionRecord(
-        session_key=original_key(row.session_key),
-        id_hash=row.id_hash,
-        data=row.data,
-        created_at=row.created_at,
-        expires_at=row.expires_at,
-        deadline=row.deadline,
-        id_key=row.id_key,
-    )
-
-
-def _inserted(result: CursorResult[Any]) -> int:
-    return len(result.all()) if result.returns_rows else result.rowcount
-
-
-def _engine(database_uri: str | URL | Engine, **options: Any) -> tuple[Engine, bool]:
-    """Return the engine to use, and whether it is ours to dispose of."""
-    given = {name: value for name, value in options.items() if value is not None}
-    if not isinstance(database_uri, Engine):
-        return open_engine(database_uri, given), True
-    if given:
-        raise JamConfigurationError(
-            f"database_uri is a ready engine: {', '.join(given)} cannot be set any more. Give "
-            "them to create_engine."
-        )
-    return database_uri, False
+def _living(row: Row[Any] | None, now: float) -> Row[Any] | None:
+    return row if row and (row.expires_at is None or row.expires_at > now) else None

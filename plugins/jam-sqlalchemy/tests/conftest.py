@@ -1,7 +1,6 @@
 """The databases of the tests: what is not there is skipped, what is promised must be there."""
 
 import os
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,41 +24,50 @@ PROMISED = {
     )
 }
 DATABASES = ["sqlite-file", "sqlite-memory", "postgresql-wheel", *ON_THIS_MACHINE, *PROMISED]
+BY_DEFAULT = {"sqlite-file", "postgresql-wheel", *PROMISED}
+# Drivers that are awaited, and which of the databases is reached by them.
+AWAITED = {
+    "aiosqlite": "sqlite-file",
+    "asyncpg": "postgresql-wheel",
+    "psycopg": "postgresql-wheel",
+    "asyncmy": "mariadb-machine",
+    "aiomysql": "mariadb-machine",
+}
+AWAITED_BY_DEFAULT = {"asyncpg"}
 
 
-@pytest.fixture(scope="session")
-def start_postgresql() -> Callable[[Path], Any]:
-    """Starts a PostgreSQL of the wheel's; skips the test where there is no such wheel."""
-
-    def start(directory: Path) -> Any:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # platformdirs, where XDG_RUNTIME_DIR is not set
-            pgserver: Any = pytest.importorskip("pgserver", reason="the wheel pgserver is missing")
-            return pgserver.get_server(directory, cleanup_mode="delete")
-
-    return start
-
-
-@pytest.fixture(scope="session")
-def postgresql_wheel(
-    start_postgresql: Callable[[Path], Any], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[str]:
-    """The URL of a PostgreSQL of the tests' own."""
-    server = start_postgresql(tmp_path_factory.mktemp("postgresql"))
-    yield str(server.get_uri()).replace("postgresql://", "postgresql+psycopg://", 1)
-    server.cleanup()
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark a test with its row; the conftest.py of the repository chooses among them."""
+    params = item.callspec.params if hasattr(item, "callspec") else {}
+    if (name := params.get("database_uri")) in DATABASES:
+        item.add_marker(pytest.mark.backend(name, by_default=name in BY_DEFAULT))
+    if (name := params.get("awaited_uri")) in AWAITED:
+        item.add_marker(pytest.mark.backend(name, by_default=name in AWAITED_BY_DEFAULT))
 
 
 @pytest.fixture(params=DATABASES)
 def database_uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of each database, in turn."""
-    name = request.param
+    return _uri_of(request.param, request, tmp_path)
+
+
+@pytest.fixture(params=AWAITED)
+def awaited_uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A URL with each driver that is awaited, in turn."""
+    pytest.importorskip(request.param)
+    url = make_url(_uri_of(AWAITED[request.param], request, tmp_path))
+    url = url.difference_update_query(["connect_timeout"])  # of one driver
+    url = url.set(drivername=f"{url.get_backend_name()}+{request.param}")
+    return url.render_as_string(hide_password=False)
+
+
+def _uri_of(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if name == "sqlite-file":
         return f"sqlite:///{tmp_path}/sessions.db"
     if name == "sqlite-memory":
         return "sqlite://"
     if name == "postgresql-wheel":
-        url: str = request.getfixturevalue("postgresql_wheel")
+        url: str = request.getfixturevalue("postgresql_url")
         return url
     if name in PROMISED:
         return PROMISED[name]
@@ -77,6 +85,23 @@ def table_name(database_uri: str) -> Iterator[str]:
     yield name
     if make_url(database_uri).get_backend_name() != "sqlite":
         metadata(name).drop_all(_engine(database_uri))
+
+
+@pytest.fixture
+def awaited_table(awaited_uri: str) -> Iterator[str]:
+    """The name of a table of the test's own, on the database that is awaited."""
+    name = f"jam_{uuid4().hex[:12]}"
+    yield name
+    if make_url(awaited_uri).get_backend_name() != "sqlite":
+        metadata(name).drop_all(_engine(plain(awaited_uri)))
+
+
+def plain(awaited_uri: str) -> str:
+    """Return a URL to the same database with a driver that is not awaited."""
+    url = make_url(awaited_uri)
+    driver = {"postgresql": "psycopg", "sqlite": "pysqlite"}.get(url.get_backend_name(), "pymysql")
+    url = url.set(drivername=f"{url.get_backend_name()}+{driver}")
+    return url.render_as_string(hide_password=False)
 
 
 @pytest.fixture

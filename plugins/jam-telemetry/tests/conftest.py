@@ -37,6 +37,6 @@ def open_jam(tmp_path: Path) -> Iterator[OpenJam]:
 
         def open_jam(*plugins: object, **session: object) -> Jam:
             settings = session or {"session_type": "json", "json_path": str(tmp_path / "json")}
-            return stack.enter_context(Jam({"session": settings}, plugins=plugins))
+            return stack.enter_context(Jam({"session": settings}, wrappers=plugins))
 
         yield open_jam

@@ -40,7 +40,7 @@ def test_every_operation_is_a_span_and_answers_as_ever(
     jam = open_jam(collector.plugin(), **backend.session)
     first = jam.session_create("user1", {"a": 1})
     assert jam.session_get(first) == {"a": 1}
-    jam.session_update(first, {"a": 2})
+    jam.session_update(first, {"a": 2}, seen=jam.session_info(first))
     jam.session_touch(first)
     assert jam.session_mutate(first, lambda data: {**data, "b": 3}) == {"a": 2, "b": 3}
     second = jam.session_rework(first)
@@ -55,7 +55,7 @@ def test_every_operation_is_a_span_and_answers_as_ever(
     assert jam.session_purge() == 0
 
     operations = [
-        *("create", "get", "update", "touch", "mutate", "rework"),
+        *("create", "get", "info", "update", "touch", "mutate", "rework"),
         *("get", "create", "list_sessions", "revoke", "clear_others"),
         *("delete", "get", "clear", "purge"),
     ]
@@ -64,7 +64,7 @@ def test_every_operation_is_a_span_and_answers_as_ever(
         assert span.kind is SpanKind.CLIENT
         assert span.status.status_code is StatusCode.UNSET
         attributes = dict(span.attributes or {})
-        assert ("jam.session.found" in attributes) is (operation == "get")
+        assert ("jam.session.found" in attributes) is (operation in ("get", "info"))
         attributes.pop("jam.session.found", None)
         assert attributes == {
             "db.system.name": "jam",
@@ -73,13 +73,14 @@ def test_every_operation_is_a_span_and_answers_as_ever(
         }
 
 
-def test_get_tells_a_hit_from_a_miss(
-    backend: Backend, collector: Collector, open_jam: OpenJam
+@pytest.mark.parametrize("call", [Jam.session_get, Jam.session_info])
+def test_a_read_tells_a_hit_from_a_miss(
+    call: Callable[[Jam, str], object], backend: Backend, collector: Collector, open_jam: OpenJam
 ) -> None:
     jam = open_jam(collector.plugin(), **backend.session)
     empty = jam.session_create("user1", {})
     for session_id in (empty, "unknown", empty):
-        jam.session_get(session_id)
+        call(jam, session_id)
     found = [(span.attributes or {}).get("jam.session.found") for span in collector.spans()]
     assert found == [None, True, False, True]
 
@@ -144,20 +145,20 @@ def test_an_error_that_is_not_of_jam_is_passed_on_as_it_is(
 class SixOperations(BaseSession):
     """A store without any optional operation, and without sessions."""
 
-    def create(self, session_key: str, data: dict[str, Any]) -> str:
+    def create(self, session_key: str, data: dict[str, Any], **limits: Any) -> str:
         return "id"
 
     def get(self, session_id: str) -> None:
         return None
 
-    def update(self, session_id: str, data: dict[str, Any]) -> None:
+    def update(self, session_id: str, data: dict[str, Any], **seen: Any) -> None:
         raise JamSessionNotFound
 
     def delete(self, session_id: str) -> None: ...
 
     def clear(self, session_key: str) -> None: ...
 
-    def rework(self, session_id: str) -> str:
+    def rework(self, session_id: str, session_key: str | None = None, **limits: Any) -> str:
         raise JamSessionNotFound
 
 

@@ -237,7 +237,7 @@ def printed(script: str, directory: Path, session: dict[str, str]) -> str:
     """Return what a script prints whose config.toml names the plugin."""
     lines = "\n".join(f"{name} = {json.dumps(value)}" for name, value in session.items())
     (directory / "config.toml").write_text(
-        f'[jam]\nplugins = ["telemetry"]\n\n[jam.session]\n{lines}\n'
+        f'[jam]\nwrappers = ["telemetry"]\n\n[jam.session]\n{lines}\n'
     )
     ran = subprocess.run(
         [sys.executable, "-c", script.format(round=ROUND)],
@@ -264,3 +264,27 @@ def test_without_an_sdk_sessions_work_and_nothing_is_emitted(
     backend: Backend, tmp_path: Path
 ) -> None:
     assert printed(WITHOUT_AN_SDK, tmp_path, backend.session) == "done\n"
+
+
+# --- options ---------------------------------------------------------------------------------
+
+
+def test_the_providers_can_be_named_in_the_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "toy_providers.py").write_text(
+        "from opentelemetry.sdk.metrics import MeterProvider\n"
+        "from opentelemetry.sdk.metrics.export import InMemoryMetricReader\n"
+        "reader = InMemoryMetricReader()\n"
+        "ours = MeterProvider([reader], shutdown_on_exit=False)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    settings = {
+        "session": {"session_type": "json", "json_path": str(tmp_path / "json")},
+        "wrappers": ["telemetry"],
+        "wrapper": {"telemetry": {"meter_provider": "toy_providers:ours"}},
+    }
+    with Jam(settings) as jam:
+        jam.session_get("unknown")
+    reader = sys.modules.pop("toy_providers").reader
+    assert "db.client.operation.duration" in reader.get_metrics_data().to_json()

@@ -1,0 +1,77 @@
+"""What a real machine does to the store: forks that Python does not see, strange records."""
+
+import json
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from jam_core import JamSessionCorrupt, hash_id
+from jam_testing import fork_unseen, survive_forks
+
+from jam_lmdb import LmdbSessions
+
+PUT = """
+import lmdb, sys
+with lmdb.open(sys.argv[1], max_readers=1024) as database, database.begin(write=True) as found:
+    found.put(sys.argv[2].encode(), sys.argv[3].encode())
+"""
+
+
+def test_children_forked_unseen(tmp_path: Path) -> None:
+    survive_forks(LmdbSessions(tmp_path / "sessions.lmdb"), children=3, operations=40)
+
+
+def test_a_parent_that_has_read_goes_on_after_a_child_has_let_go(tmp_path: Path) -> None:
+    store = LmdbSessions(tmp_path / "sessions.lmdb")
+    session_id = store.create("ann", {"n": 1})
+    assert store.get(session_id) == {"n": 1}
+    assert fork_unseen(lambda: store.get(session_id)).result() == {"n": 1}
+    assert store.get(session_id) == {"n": 1}
+    store.update(session_id, {"n": 2})
+    assert fork_unseen(lambda: store.get(session_id)).result() == {"n": 2}
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        *({}, {"0": 1}, [], 7, ["ann", "{}"], [1, 2, 3, 4, 5, 6, 7]),
+        ["ann", "0" * 64, "{}", None, 1, "soon", None, None, None],
+        ["ann", "0" * 64, "{}", None, 1, 2, 3, "soon", None],
+    ],
+)
+def test_a_record_of_another_shape_is_damaged_and_stops_no_purge(
+    tmp_path: Path, record: object
+) -> None:
+    path = tmp_path / "sessions.lmdb"
+    store = LmdbSessions(path)
+    session_id, kept = store.create("ann", {}), store.create("ann", {"n": 1})
+    put = [
+        sys.executable,
+        "-c",
+        PUT,
+        str(path),
+        f"session:{hash_id(session_id)}",
+        json.dumps(record),
+    ]
+    subprocess.run(put, check=True)
+    with pytest.raises(JamSessionCorrupt):
+        store.get(session_id)
+    assert store.purge() == 0
+    assert store.get(kept) == {"n": 1}
+    assert [record.id_hash for record in store.records()] == [hash_id(kept)]
+    store.clear("ann")
+    assert store.get(session_id) is None
+
+
+def test_all_that_is_made_is_for_its_owner_only(tmp_path: Path) -> None:
+    former = os.umask(0)
+    try:
+        LmdbSessions(tmp_path / "new" / "sessions.lmdb").create("ann", {})
+    finally:
+        os.umask(former)
+    for found in (tmp_path / "new").rglob("*"):
+        assert stat.S_IMODE(found.stat().st_mode) & 0o77 == 0, found
+    assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o700

@@ -1,0 +1,5 @@
+"""Jam for asyncio."""
+
+from jam_core.aio import Jam
+
+__all__ = ["Jam"]

@@ -1,0 +1,54 @@
+"""A record as one text, for stores that have no columns."""
+
+import json
+from typing import Any
+
+import pytest
+
+from jam_core import (
+    STORE_DEFAULT,
+    JamSessionCorrupt,
+    Seconds,
+    SessionRecord,
+    pack_record,
+    unpack_record,
+)
+
+WHOLE = ["ann", "0" * 64, "{}", "an id", 1, 2.5, 3, 60, "a mark"]
+
+
+@pytest.mark.parametrize("ttl", [STORE_DEFAULT, None, 60])
+@pytest.mark.parametrize("key", ["ann", "🦀\n:", "\ud800"])
+@pytest.mark.parametrize("rest", [{}, {"session_id": "é", "expires_at": 61.5, "id_key": "01"}])
+def test_a_record_comes_back_as_it_was(ttl: Seconds, key: str, rest: dict[str, Any]) -> None:
+    record = SessionRecord(key, "0" * 64, '{"a": "\ud800"}', created_at=1.5, ttl=ttl, **rest)
+    text = pack_record(record)
+    assert text.isascii()
+    assert unpack_record(text, "here") == unpack_record(text.encode(), "here") == record
+
+
+def with_part(position: int, part: object) -> str:
+    return json.dumps([*WHOLE[:position], part, *WHOLE[position + 1 :]])
+
+
+NO_STRING: list[object] = [None, 1, []]
+NO_TIME: list[object] = ["1", True, [], 10**400, -(10**16), float("nan"), float("inf")]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "{", "{}", "7", "[]", "[" * 100_000, b"\xff", json.dumps(WHOLE[:8])),
+        json.dumps([*WHOLE, 1]),
+        *(with_part(n, part) for n in range(3) for part in NO_STRING),
+        *(with_part(n, part) for n in (3, 8) for part in NO_STRING[1:]),
+        *(with_part(n, part) for n in range(4, 8) for part in NO_TIME),
+        *(with_part(7, 60.5), with_part(7, -1)),
+    ],
+    ids=lambda text: repr(text[:90]),
+)
+def test_anything_else_is_damaged(text: str | bytes) -> None:
+    unpack_record(json.dumps(WHOLE), "here")
+    with pytest.raises(JamSessionCorrupt) as caught:
+        unpack_record(text, lambda: "here")
+    assert caught.value.message == "here is damaged. It was left as it is."
