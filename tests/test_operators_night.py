@@ -155,12 +155,13 @@ def test_a_redis_fills_up(
         assert outages(caplog) == ["outage_began"]
         assert "is out of memory: raise its maxmemory" in caplog.text
         ran = jam(*line, cwd=tmp_path)
+        caplog.clear()  # of what the command met
         assert ran.code == 4
         assert "raise its maxmemory" in " ".join(ran.out.split())
         assert app.session_get(session_id) == {"n": 1}, "nobody is logged out"
         small.client.config_set("maxmemory", 0)  # redis-cli config set maxmemory 2gb
         until(lambda: app.session_create("bob", {}) and "outage_ended" in outages(caplog))
-        assert outages(caplog) == ["outage_began", "outage_ended"]
+        assert outages(caplog) == ["outage_ended"]
     assert jam(*line, "--quiet", cwd=tmp_path).code == 0
 
 

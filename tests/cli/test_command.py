@@ -1,5 +1,6 @@
 """The frame of the command: arguments, output, exit codes; and the small commands."""
 
+import json
 import re
 import shlex
 import subprocess
@@ -161,6 +162,14 @@ def test_a_reader_that_stops_reading_is_no_error(tmp_path: Path) -> None:
         ["bash", "-c", script], cwd=tmp_path, env={}, capture_output=True, text=True, check=True
     )
     assert ran.stderr == ""
+
+
+def test_what_failed_is_said_once(tmp_path: Path) -> None:
+    session = {"session_type": "redis", "redis_uri": "redis://127.0.0.1:1/0"}
+    (tmp_path / "config.json").write_text(json.dumps({"jam": {"session": session}}))
+    line = ("sessions", "list", "ann", "--config", "config.json")
+    ran = jam_process(*line, cwd=tmp_path)
+    assert (ran.code, ran.err.count("refused the connection")) == (4, 1), ran.err
 
 
 def test_an_unforeseen_error_is_told_without_its_words_and_without_a_traceback(

@@ -1,6 +1,7 @@
 """The command `jam`: for those who operate Jam, not for the application's code."""
 
 import io
+import logging
 import os
 import sys
 
@@ -9,6 +10,8 @@ from jam_cli.command import run
 
 def main() -> int:
     """Run the command with the arguments of the process and return its exit code."""
+    # The command itself says what failed; without a handler, logging would say it on stderr again.
+    logging.getLogger("jam").addHandler(logging.NullHandler())
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # without a ✓ in the encoding: a question mark

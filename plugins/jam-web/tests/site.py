@@ -9,7 +9,6 @@ import json
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections import defaultdict
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from inspect import isawaitable
 from typing import Any, NamedTuple
@@ -52,27 +51,30 @@ class Gates:
     """Where requests wait for the test, and the test for requests."""
 
     def __init__(self) -> None:
-        self._reached: dict[str, threading.Event] = defaultdict(threading.Event)
-        self._open: dict[str, threading.Event] = defaultdict(threading.Event)
+        self._events: dict[tuple[str, str], threading.Event] = {}
+
+    def _event(self, kind: str, name: str) -> threading.Event:
+        # setdefault is atomic; a defaultdict would give two threads two events.
+        return self._events.setdefault((kind, name), threading.Event())
 
     def await_request(self, name: str) -> None:
-        assert self._reached[name].wait(PATIENCE), f"no request came to {name!r}"
+        assert self._event("reached", name).wait(PATIENCE), f"no request came to {name!r}"
 
     def open(self, name: str) -> None:
-        self._open[name].set()
+        self._event("open", name).set()
 
     async def hold(self, name: str) -> None:
         """Wait, in a framework that awaits."""
-        self._reached[name].set()
+        self._event("reached", name).set()
         give_up_at = time.monotonic() + PATIENCE
-        while not self._open[name].is_set():
+        while not self._event("open", name).is_set():
             assert time.monotonic() < give_up_at, f"the test never opened {name!r}"
             await asyncio.sleep(0.001)
 
     async def block(self, name: str) -> None:
         """Wait, in a framework whose requests have a thread each: `finish` runs this."""
-        self._reached[name].set()
-        assert self._open[name].wait(PATIENCE), f"the test never opened {name!r}"
+        self._event("reached", name).set()
+        assert self._event("open", name).wait(PATIENCE), f"the test never opened {name!r}"
 
 
 class Pending(ABC):
