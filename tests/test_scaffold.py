@@ -1,16 +1,22 @@
 """The scaffold: what it writes works at once, anywhere, and it never harms what is there."""
 
 import re
+import sqlite3
 import subprocess
 import sys
+import threading
 import tomllib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
+from runpy import run_path
 
 import pytest
 from jam_cli.scaffold import write_plugin
 
-from jam_core import JamError
+from jam_core import BaseSession, JamError, JamSessionNotFound, session_handle
 from tests.cli.running import JAM
 from tests.distributions import Site
 from tests.isolated import ROOT, build_wheels, done, install, make_environment, run
@@ -120,6 +126,82 @@ def install_scaffold(site: Site, folder: Path) -> None:
         for path in folder.glob("jam_*/*.py")
     }
     site.install(project["name"], sources, project["entry-points"])
+
+
+OPERATIONS: dict[str, Callable[[BaseSession, str], object]] = {
+    "update": lambda store, session_id: store.update(session_id, {"n": 2}),
+    "touch": lambda store, session_id: store.touch(session_id),
+    "rework": lambda store, session_id: store.rework(session_id),
+    "log-in": lambda store, session_id: store.rework(session_id, "bob"),
+    "clear_others": lambda store, session_id: store.clear_others(session_id),
+}
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_a_session_that_ended_while_its_store_waited_for_a_writer_stays_ended(
+    tmp_path: Path, operation: str
+) -> None:
+    store, clock = store_of_the_scaffold(tmp_path)
+    session_id, other = store.create("ann", {"n": 1}), store.create("ann", {}, ttl=100)
+    with ThreadPoolExecutor(1) as waiting, closing(writer(tmp_path)) as database:
+        clock.asked.clear()
+        done_at_last = waiting.submit(OPERATIONS[operation], store, session_id)
+        assert clock.asked.wait(10)
+        clock.now += 1
+        assert store.get(session_id) is None
+        database.execute("COMMIT")
+        with pytest.raises(JamSessionNotFound):
+            done_at_last.result()
+    assert store.get(session_id) is None
+    assert [info.ttl for info in store.list_sessions("ann")] == [100]
+    assert store.get(other) == {}
+
+
+def test_a_session_that_ended_while_revoke_waited_is_not_there_to_be_revoked(
+    tmp_path: Path,
+) -> None:
+    store, clock = store_of_the_scaffold(tmp_path)
+    handle = session_handle(store.create("ann", {"n": 1}))
+    with ThreadPoolExecutor(1) as waiting, closing(writer(tmp_path)) as database:
+        clock.asked.clear()
+        revoked = waiting.submit(store.revoke, "ann", handle)
+        assert clock.asked.wait(10)
+        clock.now += 1
+        database.execute("COMMIT")
+        assert revoked.result() is False
+
+
+class Clock:
+    """A clock set by hand.
+
+    Attributes:
+        now: The time.
+        asked: Set when somebody has been told the time.
+    """
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.asked = threading.Event()
+
+    def __call__(self) -> float:
+        now = self.now
+        self.asked.set()
+        return now
+
+
+def store_of_the_scaffold(directory: Path) -> tuple[BaseSession, Clock]:
+    """Open the store of a new scaffold, with a ttl of one second."""
+    write_plugin("mydb", directory)
+    kind = run_path(str(directory / "jam-mydb" / "jam_mydb" / "sessions.py"))["MydbSessions"]
+    clock = Clock()
+    return kind(directory / "sessions.db", ttl=1, clock=clock), clock
+
+
+def writer(directory: Path) -> sqlite3.Connection:
+    """Begin what keeps other writers waiting."""
+    database = sqlite3.connect(directory / "sessions.db", isolation_level=None)
+    database.execute("BEGIN IMMEDIATE")
+    return database
 
 
 @pytest.mark.exhaustive

@@ -127,16 +127,16 @@ class LmdbSessions(StorageSessions[str]):
                 found.delete(_name(name[-64:]))
                 found.delete(name.encode())
 
-    def remove_one(self, session_key: str, handle: str, now: float) -> bool:
+    def remove_one(self, session_key: str, handle: str, now: float) -> bool:  # noqa: ARG002
         """Delete the record with this handle."""
         with self._transaction(write=True) as found:
-            mine = self._of_key(found, session_key, now)
+            mine = self._of_key(found, session_key, self.clock())
             return any([found.delete(_name(r.id_hash)) for r in mine if r.handle == handle])
 
     def remove_others(self, place: str, now: float) -> int | None:
         """Delete the other records of a record's key."""
         with self._transaction(write=True) as found:
-            record = self._get(found, place)
+            record, now = self._get(found, place), self.clock()
             if record is None or record.ended(now):
                 return None
             mine = self._of_key(found, record.session_key, now)

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from jam_core import JamSessionCorrupt, hash_id
+from jam_core import JamSessionCorrupt, JamSessionNotFound, hash_id, session_handle
 from jam_testing import fork_unseen, survive_forks
 
 from jam_lmdb import LmdbSessions
@@ -64,6 +64,20 @@ def test_a_record_of_another_shape_is_damaged_and_stops_no_purge(
     assert [record.id_hash for record in store.records()] == [hash_id(kept)]
     store.clear("ann")
     assert store.get(session_id) is None
+
+
+def test_what_ended_while_an_operation_waited_stays_ended(tmp_path: Path) -> None:
+    store = LmdbSessions(tmp_path / "sessions.lmdb", clock=lambda: 1000.0)
+    session_id, kept = store.create("ann", {}, ttl=60), store.create("ann", {})
+    # Asked when an operation begins, and again when it may write.
+    times = iter([1059.0, 1060.0] * 4)
+    slow = LmdbSessions(tmp_path / "sessions.lmdb", clock=lambda: next(times))
+    with pytest.raises(JamSessionNotFound):
+        slow.touch(session_id)
+    with pytest.raises(JamSessionNotFound):
+        slow.clear_others(session_id)
+    assert not slow.revoke("ann", session_handle(session_id))
+    assert store.get(kept) == {}
 
 
 def test_all_that_is_made_is_for_its_owner_only(tmp_path: Path) -> None:

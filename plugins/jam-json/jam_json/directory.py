@@ -249,26 +249,27 @@ class DirectoryLayout:
         _remove_file(path)
         self._check_that_it_is_there()
 
-    def remove_one(self, session_key: str, handle: str, now: float) -> bool:
+    def remove_one(self, session_key: str, handle: str) -> bool:
         """Remove a key's live session that has a handle; return whether there was one."""
-        return self._in_turn(session_key, self._remove_one, session_key, handle, now)
+        return self._in_turn(session_key, self._remove_one, session_key, handle)
 
-    def _remove_one(self, session_key: str, handle: str, now: float) -> bool:
-        found = self._live_of_key(session_key, now)
+    def _remove_one(self, session_key: str, handle: str) -> bool:
+        found = self._live_of_key(session_key, self._clock())
         hashes = [record.id_hash for record in found if record.handle == handle]
         for id_hash in hashes:
             self._remove_session(id_hash)
         self._check_that_it_is_there()
         return bool(hashes)
 
-    def remove_others(self, id_hash: str, now: float) -> int | None:
+    def remove_others(self, id_hash: str) -> int | None:
         """Remove the other live sessions of a live session's key; None if that is not live."""
         session_key = self._key_of(id_hash)
         if session_key is None:
             return None
-        return self._in_turn(session_key, self._remove_others, session_key, id_hash, now)
+        return self._in_turn(session_key, self._remove_others, session_key, id_hash)
 
-    def _remove_others(self, session_key: str, id_hash: str, now: float) -> int | None:
+    def _remove_others(self, session_key: str, id_hash: str) -> int | None:
+        now = self._clock()
         if self.read(id_hash, now) is None:
             return None
         found = self._live_of_key(session_key, now)

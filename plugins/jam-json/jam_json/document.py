@@ -181,8 +181,9 @@ class DocumentLayout:
             self._write(delete=hashes)
 
     @_writing
-    def remove_one(self, session_key: str, handle: str, now: float) -> bool:
+    def remove_one(self, session_key: str, handle: str) -> bool:
         """Remove a key's live session that has a handle; return whether there was one."""
+        now = self._clock()
         found = self._table.of_key(session_key)
         hashes = [one.id_hash for one in found if one.handle == handle and not one.ended(now)]
         if hashes:
@@ -190,9 +191,9 @@ class DocumentLayout:
         return bool(hashes)
 
     @_writing
-    def remove_others(self, id_hash: str, now: float) -> int | None:
+    def remove_others(self, id_hash: str) -> int | None:
         """Remove the other live sessions of a live session's key; None if that is not live."""
-        record = self._table.get(id_hash)
+        record, now = self._table.get(id_hash), self._clock()
         if record is None or record.ended(now):
             return None
         found = self._table.of_key(record.session_key)

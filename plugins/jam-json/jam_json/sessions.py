@@ -108,15 +108,15 @@ class JSONSessions(StorageSessions[str]):
         with self._outage:
             self._layout.remove_key(session_key)
 
-    def remove_one(self, session_key: str, handle: str, now: float) -> bool:
+    def remove_one(self, session_key: str, handle: str, now: float) -> bool:  # noqa: ARG002
         """Remove the live session of a key that has this handle."""
         with self._outage:
-            return self._layout.remove_one(session_key, handle, now)
+            return self._layout.remove_one(session_key, handle)
 
-    def remove_others(self, place: str, now: float) -> int | None:
+    def remove_others(self, place: str, now: float) -> int | None:  # noqa: ARG002
         """Remove the other live sessions of a live session's key."""
         with self._outage:
-            return self._layout.remove_others(place, now)
+            return self._layout.remove_others(place)
 
     def of_key(self, session_key: str, now: float) -> list[SessionRecord]:
         """Return the live sessions of a key, including damaged ones."""

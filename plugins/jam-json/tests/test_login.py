@@ -11,7 +11,7 @@ import pytest
 from jam_json import JSONSessions
 from jam_testing import run_in_processes
 
-from jam_core import JamSessionCorrupt, JamSessionNotFound, hash_id
+from jam_core import JamSessionCorrupt, JamSessionNotFound, hash_id, session_handle
 
 Opener = Callable[..., JSONSessions]
 
@@ -212,16 +212,20 @@ def test_what_ended_while_an_operation_waited_does_not_live_again(
     now = Clock(1000.0)
     other = open_store(path, clock=now, ttl=60)
     updated, moved = other.create("ann", DATA), other.create("ann", DATA)
+    kept = other.create("ann", DATA, ttl=None)
     # Asked by the operation when it begins, and again when it has got the lock.
-    times = iter([1059.0, 1060.0, 1059.0, 1060.0, 1060.0])
+    times = iter([1059.0, 1060.0] * 4 + [1060.0])
     slow = open_store(path, clock=lambda: next(times), ttl=60)
     now.now = 1060.0
     assert other.get(updated) is None
     with pytest.raises(JamSessionNotFound):
         slow.update(updated, {"n": 2})
     with pytest.raises(JamSessionNotFound):
+        slow.clear_others(updated)
+    assert not slow.revoke("ann", session_handle(updated))
+    with pytest.raises(JamSessionNotFound):
         slow.rework(moved)
-    assert live_ids(other) == set(), "what is gone stays gone"
+    assert live_ids(other) == {hash_id(kept)}, "what is gone stays gone, and ends nobody"
 
 
 # Files of before

@@ -51,7 +51,7 @@ class MemorySessions(StorageSessions[str]):
 
     def write(self, place: str, change: Change) -> bool:
         with self._lock:
-            changed = change.of(self.kept.get(place))
+            changed = change.of(self.kept.get(place), self.clock())
             if changed is None:
                 return False
             self._keep(place, changed)
@@ -59,7 +59,7 @@ class MemorySessions(StorageSessions[str]):
 
     def move(self, place: str, new_place: str, move: Move) -> bool:
         with self._lock:
-            moved = move.of(self.kept.get(place))
+            moved = move.of(self.kept.get(place), self.clock())
             if moved is None or new_place in self.kept:
                 return False
             self._keep(new_place, moved)

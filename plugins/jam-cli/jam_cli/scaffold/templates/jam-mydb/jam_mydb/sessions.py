@@ -80,13 +80,14 @@ class MydbSessions(StorageSessions[str]):
     def write(self, place: str, change: Change) -> bool:
         """Replace a row with its new state; nobody else writes in the meantime."""
         with self._transaction() as database:
-            changed = change.of(_found(database, place))
+            # By now: it may have waited for another writer, and the session may have ended.
+            changed = change.of(_found(database, place), self.clock())
             return changed is not None and _put(database, changed)
 
     def move(self, place: str, new_place: str, move: Move) -> bool:
         """Put a row under another id: one transaction, one winner."""
         with self._transaction() as database:
-            moved = move.of(_found(database, place))
+            moved = move.of(_found(database, place), self.clock())
             if moved is None or _found(database, new_place) is not None:
                 return False
             database.execute("DELETE FROM sessions WHERE id_hash = ?", (place,))
@@ -102,16 +103,17 @@ class MydbSessions(StorageSessions[str]):
 
     # The rest is optional: if you delete a method, the store no longer claims to support it.
 
-    def remove_one(self, session_key: str, handle: str, now: float) -> bool:
+    def remove_one(self, session_key: str, handle: str, now: float) -> bool:  # noqa: ARG002
         """Delete the row whose id's hash begins with the handle."""
         where = f"key_hash = :key AND substr(id_hash, 1, :length) = :handle AND {LIVE}"
         key = hash_id(session_key)
-        return self._delete(where, key=key, handle=handle, length=len(handle), now=now) > 0
+        return self._delete(where, key=key, handle=handle, length=len(handle)) > 0
 
     def remove_others(self, place: str, now: float) -> int | None:
         """Delete the other rows of a row's key; the transaction keeps that row from going away."""
         with self._transaction() as database:
             record = _found(database, place)
+            now = self.clock()
             if record is None or record.ended(now):
                 return None
             others = f"key_hash = ? AND id_hash <> ? AND {LIVE.replace(':now', '?')}"
@@ -124,7 +126,7 @@ class MydbSessions(StorageSessions[str]):
 
     def remove_ended(self, now: float) -> int:
         """Delete the rows that have ended."""
-        return self._delete("expires_at <= :now", now=now)
+        return self._delete("expires_at <= :end", end=now)
 
     def look(self) -> None:
         """Check that the table exists."""
@@ -145,6 +147,7 @@ class MydbSessions(StorageSessions[str]):
 
     def _delete(self, where: str, **values: object) -> int:
         with self._transaction() as database:
+            values["now"] = self.clock()
             return database.execute(f"DELETE FROM sessions WHERE {where}", values).rowcount
 
     @contextmanager
