@@ -115,6 +115,8 @@ def test_the_readme_tells_the_truth(tmp_path: Path) -> None:
         (tmp_path / name).write_text(example)
     done(sys.executable, "example.py", cwd=tmp_path, PYTHONPATH=str(tmp_path / "site"))
     assert [language for language, _ in blocks] == ["toml", "python", "python"]
+    assert b"user1" in (tmp_path / "sessions.db").read_bytes()
+    assert "Session keys are readable" in readme
 
 
 def install_scaffold(site: Site, folder: Path) -> None:
