@@ -100,6 +100,25 @@ class ClearsByPrefix(FileSessions):
                     del self.kept[hashed]
 
 
+@caught_by("test_an_id_that_is_issued_again_is_its_new_keys_alone")
+class ClearsWhatItHasListed(FileSessions):
+    """Clears every id that was ever a key's, even if it has been issued again for another key."""
+
+    def insert(self, place: str, record: SessionRecord) -> bool:
+        with self._lock, self.path.with_name("listed").open("a") as listed:
+            listed.write(json.dumps([record.session_key, place]) + "\n")
+        return super().insert(place, record)
+
+    def remove_key(self, session_key: str) -> None:
+        listed = self.path.with_name("listed")
+        with self._lock:
+            for line in listed.read_text().splitlines() if listed.exists() else []:
+                key, place = json.loads(line)
+                if key == session_key:
+                    self.kept.pop(place, None)
+        super().remove_key(session_key)
+
+
 @caught_by(LOOKS_ALIKE)
 class ClearsByPattern(FileSessions):
     """Clears by a pattern in which a star in the session key stands for anything."""

@@ -65,7 +65,7 @@ class LmdbSessions(StorageSessions[str]):
 
     In the database `session:<SHA-256 of the id>` is a record, as `pack_record` makes it. An entry
     `key:<SHA-256 of the session key>:<SHA-256 of the id>` leads from a key to a session; one that
-    leads nowhere means nothing.
+    leads nowhere, or to a session of another key that has got the same id, means nothing.
 
     Args:
         path: The database's directory; made where it is missing.
@@ -123,8 +123,9 @@ class LmdbSessions(StorageSessions[str]):
     def remove_key(self, session_key: str) -> None:
         """Delete the records that the key leads to."""
         with self._transaction(write=True) as found:
+            for record in self._of_key(found, session_key, now=0):  # those that have ended, too
+                found.delete(_name(record.id_hash))
             for name in _names(found, f"key:{hash_id(session_key)}:"):
-                found.delete(_name(name[-64:]))
                 found.delete(name.encode())
 
     def remove_one(self, session_key: str, handle: str, now: float) -> bool:  # noqa: ARG002
@@ -192,7 +193,7 @@ class LmdbSessions(StorageSessions[str]):
                 record = self._get(found, name[-64:])
             except JamSessionCorrupt:
                 record = SessionRecord(session_key, name[-64:], data="")  # listed without data
-            if record is not None and not record.ended(now):
+            if record and record.session_key == session_key and not record.ended(now):
                 records.append(record)
         return records
 

@@ -14,6 +14,7 @@ from jam_core import (
     JamSessionDataError,
     JamSessionNotFound,
     generate_aes_key,
+    session_handle,
 )
 from jam_core.hosting import OPTIONAL_OPERATIONS
 from jam_testing.fixtures import DATA, KEY, StoreContract, StoreFactory
@@ -234,6 +235,41 @@ class OperationsContract(StoreContract):
         store.clear("bob")
         assert store.get(other) is None, "clear ends the key's session"
         assert store.get(first) == {"n": 1}, "a taken id does not become one of the key's"
+
+    @promise("create", "an id that is issued again, for another key, is that key's alone")
+    @pytest.mark.parametrize("ended_by", ["delete", "rework", "log-in", "revoke"])
+    def test_an_id_that_is_issued_again_is_its_new_keys_alone(
+        self, open_store: StoreFactory, ended_by: str
+    ) -> None:
+        next_id = "id-1"
+        store = open_store(is_session_crypt=False, id_factory=lambda: next_id)
+        needed = {"log-in": "login", "revoke": "revoke"}
+        if ended_by in needed:
+            self.need(store, needed[ended_by])
+        ends: dict[str, Callable[[str], object]] = {
+            "delete": store.delete,
+            "rework": store.rework,
+            "log-in": lambda session_id: store.rework(session_id, "eve"),
+            "revoke": lambda session_id: store.revoke(KEY, session_handle(session_id)),
+        }
+        former = store.create(KEY, DATA)
+        next_id = "id-2"
+        ends[ended_by](former)
+        next_id = "id-1"
+        again = store.create("bob", {"n": 2})
+        next_id = "id-3"
+        mine = store.create(KEY, DATA)
+        if "list_sessions" in store.capabilities:
+            listed = [info.handle for info in store.list_sessions(KEY)]
+            assert session_handle(again) not in listed, "its former key does not list it"
+        if "revoke" in store.capabilities:
+            assert store.revoke(KEY, session_handle(again)) is False, "or revoke it"
+        if "clear_others" in store.capabilities:
+            store.clear_others(mine)
+        store.clear(KEY)
+        assert store.get(again) == {"n": 2}, "what ends the sessions of its former key spares it"
+        store.clear("bob")
+        assert store.get(again) is None, "clear of its new key ends it"
 
     @promise("create", "an id_factory that only repeats itself is a configuration error")
     def test_an_id_factory_that_repeats_itself_is_an_error(self, open_store: StoreFactory) -> None:
