@@ -43,9 +43,11 @@ class TestMydbSessions(SessionContract):
         def broken() -> Iterator[None]:
             away = path.rename(path.with_suffix(".away"))
             path.mkdir()
-            yield
-            path.rmdir()
-            away.rename(path)
+            try:
+                yield
+            finally:
+                path.rmdir()
+                away.rename(path)
 
         return broken
 
