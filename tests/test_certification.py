@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
@@ -277,6 +278,28 @@ def test_a_wrong_store_is_not_certified_and_its_clause_is_named(operator: Operat
     assert run.code == 1
     assert "verdict        NOT CERTIFIED: 1 failed" in run.text
     assert "failed       test_rework_gives_a_new_id_and_the_old_one_is_dead: rework: " in run.text
+
+
+def test_what_would_harm_the_backend_is_not_tried_and_the_report_says_so(
+    operator: Operator,
+) -> None:
+    operator.configure('[jam.session]\nsession_type = "json"')
+    run = operator.certify("json", "-k", "outage or silent or damaged or reads_write_nothing")
+    assert run.code == 0, run.text
+    assert "0 failed" in run.text
+    for harm in (
+        "stop your backend",
+        "keep your backend from answering",
+        "read all that your backend holds",
+        "damage a record in your backend",
+    ):
+        assert f" x not tried here: it would {harm}\n" in run.text
+    assert "fixture" not in run.text
+
+
+def test_what_runs_the_suite_brings_what_the_clauses_on_asyncio_need() -> None:
+    project = tomllib.loads((ROOT / "plugins" / "jam-testing" / "pyproject.toml").read_text())
+    assert any(one.startswith("jam-core[aio]") for one in project["project"]["dependencies"])
 
 
 def test_a_part_of_the_suite_is_no_verdict(operator: Operator) -> None:

@@ -66,7 +66,7 @@ def awaited_factory(store_factory: StoreFactory) -> StoreFactory:
     Args:
         store_factory: Opens the store under test.
     """
-    from jam_core import aio  # needs greenlet, which the rest of the suite does not
+    from jam_core import aio  # imports greenlet
 
     def open_store(**options: Any) -> BaseSession:
         store = store_factory(**options)

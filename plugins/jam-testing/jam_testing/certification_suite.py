@@ -9,6 +9,14 @@ from jam_core import BaseSession
 from jam_testing import SessionContract, StoreFactory
 from jam_testing.certification import CERTIFICATION
 
+# What the clauses would do that need one of the optional fixtures.
+_HARM = {
+    "break_backend": "stop your backend",
+    "hang_backend": "keep your backend from answering",
+    "snapshot": "read all that your backend holds",
+    "damage": "damage a record in your backend",
+}
+
 
 class TestStore(SessionContract):
     """The contract, in the place where real sessions live."""
@@ -24,6 +32,11 @@ class TestStore(SessionContract):
         if "clock" in capabilities:
             pytest.skip("time is real: setting the clock ahead would end other people's sessions")
         super().need(store, *capabilities)
+
+    @classmethod
+    def why_without(cls, fixture: str) -> str:
+        """Say what a certification leaves alone; the author's own tests may try it."""
+        return f"not tried here: it would {_HARM[fixture]}"
 
     @pytest.fixture
     def store_factory(

@@ -36,7 +36,6 @@ class AsyncioContract(StoreContract):
     @pytest.fixture
     def jam(self, store: BaseSession) -> "aio.Jam":
         """Return `jam.aio.Jam` on the store, made where no event loop runs."""
-        pytest.importorskip("greenlet", reason="jam.aio needs greenlet")
         return facade_of(store)
 
     @promise(

@@ -131,10 +131,15 @@ class StoreContract:
             if need not in OPTIONAL_FIXTURES:
                 self.need(request.getfixturevalue("store"), need)
             elif request.getfixturevalue(need) is None:
-                pytest.skip(
-                    f"{type(self).__name__} does not define the fixture {need!r}: "
-                    "docs/contract.md#fixtures says what it does"
-                )
+                pytest.skip(self.why_without(need))
+
+    @classmethod
+    def why_without(cls, fixture: str) -> str:
+        """Say why clauses that need an optional fixture are skipped."""
+        return (
+            f"{cls.__name__} does not define the fixture {fixture!r}: "
+            "docs/contract.md#fixtures says what it does"
+        )
 
     @pytest.fixture
     def watch(self, caplog: pytest.LogCaptureFixture) -> Iterator[Watch]:
