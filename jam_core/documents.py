@@ -1,4 +1,4 @@
-"""Sessions in a backend that can compare-and-set one value, and nothing else.
+"""Sessions in a backend that can compare-and-set one value; that is all it needs.
 
 All sessions of a session key are in one document, so anything that concerns one key is one swap.
 Each id begins with the document's name, so an id leads to it.
@@ -117,7 +117,7 @@ class DocumentSessions(StorageSessions[DocumentPlace]):
     """A store for which you write only `load`, `swap` and `scan` of a key-value backend.
 
     For etcd, Consul, memcached, NATS, DynamoDB, S3 and the like, which can replace one value if it
-    is still what was read, and cannot change two at once.
+    is still what was read, and for engines that can do more, such as LMDB.
 
     Names and values are ASCII; names are at most 80 characters of `a-z`, `0-9` and the dot. What
     was swapped in must be what the next `load` returns, in any process: no stale replica, no cache.
