@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -56,3 +57,8 @@ def test_the_contract_can_be_printed_without_the_repository(tmp_path: Path) -> N
     printed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert printed.stdout.startswith("## options\n")
     assert CONTRACT.read_text().endswith(printed.stdout)
+
+
+def test_the_certificate_in_the_manual_is_of_this_version() -> None:
+    page = CONTRACT.with_name("certify-a-store.md").read_text()
+    assert f"jam-core       {version('jam-core')}, contract {CONTRACT_VERSION}\n" in page
