@@ -64,8 +64,10 @@ class TestShelfSessions(SessionContract):
         @contextmanager
         def broken() -> Iterator[None]:
             is_down.append(True)
-            yield
-            is_down.clear()
+            try:
+                yield
+            finally:
+                is_down.clear()
 
         return broken
 
