@@ -9,6 +9,7 @@ import tomllib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from runpy import run_path
@@ -171,6 +172,21 @@ def test_a_session_that_ended_while_revoke_waited_is_not_there_to_be_revoked(
         clock.now += 1
         database.execute("COMMIT")
         assert revoked.result() is False
+
+
+def test_jam_check_creates_no_store(tmp_path: Path) -> None:
+    write_plugin("mydb", tmp_path)
+    install_scaffold(Site(tmp_path / "site"), tmp_path / "jam-mydb")
+    (tmp_path / "config.toml").write_text(
+        '[jam.session]\nsession_type = "mydb"\nmax_age = 604800\n'
+    )
+    check = partial(run, JAM, "check", "--config", "config.toml")
+    check = partial(check, cwd=tmp_path, COLUMNS="200", PYTHONPATH=str(tmp_path / "site"))
+    assert "jam check --create" in check().stdout
+    assert not (tmp_path / "sessions.db").exists()
+    ran = check("--create")
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert (tmp_path / "sessions.db").exists()
 
 
 class Clock:

@@ -14,6 +14,7 @@ import lmdb
 from jam_core import (
     Change,
     JamSessionCorrupt,
+    JamStoreMissing,
     Move,
     PerProcess,
     SessionOptions,
@@ -68,11 +69,13 @@ class LmdbSessions(StorageSessions[str]):
     leads nowhere, or to a session of another key that has got the same id, means nothing.
 
     Args:
-        path: The database's directory; made where it is missing.
+        path: The database's directory.
+        create: Whether to make the database if it is missing; `jam check` turns that off.
         clock: Returns the time, in seconds since the epoch.
         **options: The options of every store, see `BaseSession`.
 
     Raises:
+        JamStoreMissing: There is no database, and `create` is off.
         JamStoreUnavailable: The database cannot be used.
     """
 
@@ -82,12 +85,15 @@ class LmdbSessions(StorageSessions[str]):
         self,
         path: str | Path,
         *,
+        create: bool = True,
         clock: Callable[[], float] = time.time,
         **options: Unpack[SessionOptions],
     ) -> None:
         super().__init__(**options)
         self.clock = clock
         self._path = Path(path).absolute()
+        if not create and not (self._path / "data.mdb").exists():
+            raise JamStoreMissing(f"There is no database in {self._path}; create = true makes it.")
         self.look()
 
     def insert(self, place: str, record: SessionRecord) -> bool:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from jam_core import JamSessionCorrupt, JamSessionNotFound, hash_id, session_handle
+from jam_core import JamSessionCorrupt, JamSessionNotFound, JamStoreMissing, hash_id, session_handle
 from jam_testing import fork_unseen, survive_forks
 
 from jam_lmdb import LmdbSessions
@@ -78,6 +78,14 @@ def test_what_ended_while_an_operation_waited_stays_ended(tmp_path: Path) -> Non
         slow.clear_others(session_id)
     assert not slow.revoke("ann", session_handle(session_id))
     assert store.get(kept) == {}
+
+
+def test_nothing_is_made_without_leave(tmp_path: Path) -> None:
+    with pytest.raises(JamStoreMissing):
+        LmdbSessions(tmp_path / "sessions.lmdb", create=False)
+    assert list(tmp_path.iterdir()) == []
+    session_id = LmdbSessions(tmp_path / "sessions.lmdb").create("ann", {"n": 1})
+    assert LmdbSessions(tmp_path / "sessions.lmdb", create=False).get(session_id) == {"n": 1}
 
 
 def test_all_that_is_made_is_for_its_owner_only(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Unpack
 
 from jam_core import (
     Change,
+    JamStoreMissing,
     Move,
     SessionOptions,
     SessionRecord,
@@ -36,12 +37,14 @@ class MydbSessions(StorageSessions[str]):
 
     Args:
         path: The file; its directory must exist.
+        create: Whether to create the file if it is missing; `jam check` turns that off.
         timeout: Seconds to wait for another writer.
         clock: Returns the time, in seconds since the epoch. A backend that keeps the time itself
             needs no such option.
         **options: The options of every store, see `BaseSession`.
 
     Raises:
+        JamStoreMissing: There is no file, and `create` is off.
         JamStoreUnavailable: The file cannot be used.
     """
 
@@ -52,6 +55,7 @@ class MydbSessions(StorageSessions[str]):
         self,
         path: str | Path = "sessions.db",
         *,
+        create: bool = True,
         timeout: float = 10.0,
         clock: Callable[[], float] = time.time,
         **options: Unpack[SessionOptions],
@@ -60,6 +64,8 @@ class MydbSessions(StorageSessions[str]):
         self.clock = clock
         self._path = Path(path)
         self._timeout = timeout
+        if not create and not self._path.exists():
+            raise JamStoreMissing(f"There is no file {self._path}; create = true would create it.")
         with self.unavailable(OSError):
             self._path.touch(0o600)  # nobody else may read it
         with self._transaction() as database:
