@@ -25,6 +25,8 @@ from jam_core import (
     unpack_record,
 )
 
+_BATCH = 1000  # sessions
+
 
 class _Opened:
     """What a process has open: LMDB wants a file to be opened once in it."""
@@ -156,19 +158,22 @@ class LmdbSessions(StorageSessions[str]):
 
     def remove_ended(self, now: float) -> int:
         """Delete records that have ended, and what leads nowhere; damaged ones stay."""
+        with self._transaction() as found:
+            names = _names(found, "key:")
         removed = 0
-        with self._transaction(write=True) as found:
-            for name in _names(found, "key:"):
-                with suppress(JamSessionCorrupt):
-                    record = self._get(found, name[-64:])
-                    if record is None or record.ended(now):
-                        removed += found.delete(_name(name[-64:]))
-                        found.delete(name.encode())
+        for start in range(0, len(names), _BATCH):  # in between, others can write
+            with self._transaction(write=True) as found:
+                for name in names[start : start + _BATCH]:
+                    with suppress(JamSessionCorrupt):
+                        record = self._get(found, name[-64:])
+                        if record is None or record.ended(now):
+                            removed += found.delete(_name(name[-64:]))
+                            found.delete(name.encode())
         return removed
 
     def look(self) -> None:
-        """Check that the database can be read."""
-        with self._transaction() as found:
+        """Check that the database can be read and written."""
+        with self._transaction(write=True) as found:
             found.stat()
 
     def records(self) -> Iterator[SessionRecord]:

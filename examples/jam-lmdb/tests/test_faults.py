@@ -80,6 +80,16 @@ def test_what_ended_while_an_operation_waited_stays_ended(tmp_path: Path) -> Non
     assert store.get(kept) == {}
 
 
+def test_however_many_have_ended_are_removed(tmp_path: Path) -> None:
+    now = 1000.0
+    store = LmdbSessions(tmp_path / "sessions.lmdb", clock=lambda: now)
+    for n in range(2001):
+        store.create("ann", {}, ttl=60 if n else None)
+    now += 60
+    assert store.purge() == 2000
+    assert len(store.list_sessions("ann")) == 1
+
+
 def test_nothing_is_made_without_leave(tmp_path: Path) -> None:
     with pytest.raises(JamStoreMissing):
         LmdbSessions(tmp_path / "sessions.lmdb", create=False)

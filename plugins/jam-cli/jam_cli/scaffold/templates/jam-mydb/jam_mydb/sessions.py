@@ -131,12 +131,16 @@ class MydbSessions(StorageSessions[str]):
         return self._select(f"key_hash = :key AND {LIVE}", key=hash_id(session_key), now=now)
 
     def remove_ended(self, now: float) -> int:
-        """Delete the rows that have ended."""
-        return self._delete("expires_at <= :end", end=now)
+        """Delete the rows that have ended, in batches: others can write in between."""
+        ended = "SELECT rowid FROM sessions WHERE expires_at <= :end LIMIT 1000"
+        removed = 0
+        while batch := self._delete(f"rowid IN ({ended})", end=now):
+            removed += batch
+        return removed
 
     def look(self) -> None:
-        """Check that the table exists."""
-        self._select("0")
+        """Check that the table exists, and that this process may write."""
+        self._delete("0")
 
     def records(self) -> Iterator[SessionRecord]:
         """Select every live row, for `jam migrate` and `jam rekey`."""
