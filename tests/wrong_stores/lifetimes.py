@@ -48,7 +48,7 @@ class TakesNoMaxAge(FileSessions):
         return super().insert(place, record._replace(deadline=deadline, expires_at=end))
 
 
-@caught_by("test_a_time_of_its_own_that_is_none_is_refused")
+@caught_by("test_an_invalid_ttl_or_max_age_of_its_own_is_refused")
 class TakesAnyTimeOfItsOwn(FileSessions):
     """Replaces an invalid ttl or max_age by the store's."""
 

@@ -11,7 +11,7 @@ from tests.wrong_stores.file_store import FileSessions
 Changing = Callable[[dict[str, Any]], dict[str, Any] | None]
 
 
-@caught_by("test_a_power_that_the_store_lacks_says_so")
+@caught_by("test_an_operation_that_the_store_lacks_says_so")
 class HidesAPower(FileSessions):
     """Does not declare an operation that works."""
 

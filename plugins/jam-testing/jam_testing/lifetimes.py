@@ -87,7 +87,7 @@ class LifetimesContract(StoreContract):
     )
     @pytest.mark.parametrize("option", ["ttl", "max_age"])
     @pytest.mark.parametrize("value", NO_TIMES)
-    def test_a_time_of_its_own_that_is_none_is_refused(
+    def test_an_invalid_ttl_or_max_age_of_its_own_is_refused(
         self, store: BaseSession, option: str, value: Any
     ) -> None:
         with pytest.raises(JamSessionDataError, match=option):

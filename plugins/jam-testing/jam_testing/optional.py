@@ -18,7 +18,7 @@ class OptionalOperationsContract(StoreContract):
         "options",
         "calling an optional operation that the store lacks raises an error that names it",
     )
-    def test_a_power_that_the_store_lacks_says_so(self, store: BaseSession) -> None:
+    def test_an_operation_that_the_store_lacks_says_so(self, store: BaseSession) -> None:
         arguments: dict[str, tuple[Any, ...]] = {
             "info": ("id",),
             "touch": ("id",),
