@@ -356,7 +356,8 @@ class Jam:
     def _note(self, error: JamStoreUnavailable) -> None:
         """Note an outage; until it is over, and only until then, each success is checked."""
         self._outage.note(error)
-        self.watch(self._outage)
+        if self._hooks is self._plain_hooks:
+            self.watch(self._outage)
 
     def watch(self, outage: "Outage") -> None:
         """For the core: check each success until this outage is over."""

@@ -56,7 +56,8 @@ def end_with_the_tests(pid_file: Path) -> None:
     A shell waits for the end of a pipe from here. Where the server was stopped in good order, it
     has taken its file along, and nothing is left to do.
     """
-    script = 'read -r _; test ! -e "$0" || kill -s QUIT "$(head -n 1 "$0")"'
+    end = 'pid=$(head -n 1 "$0") && kill -s QUIT "$pid" && kill -s CONT "$pid"'  # if it is stopped
+    script = f'read -r _; test ! -e "$0" || {{ {end}; }}'
     # The pipe has to stay open for as long as this process lives; a signal that ends this process's
     # group, as a terminal or `timeout` sends it, must not end the shell.
     _guards.append(

@@ -23,6 +23,7 @@ _KINDS: dict[type, type[awaited.AbstractConnection]] = {
 }
 _LATE = 0.1  # seconds
 _LOOK_AFTER = 0.05  # seconds without a call
+_TOLD = 20  # callers
 _TURNS = 3  # of the loop, from a connection's end to who reads it
 
 
@@ -105,17 +106,24 @@ class _Line:
         self.is_broken = True
         if self._timer is not None:
             self._timer.cancel()
-        for request in self._sent:
-            cut = copy.copy(error)  # each has a traceback of its own
-            cut.__cause__ = error
-            request.fail(cut)
-        for request in self._unsent:
-            not_sent = NotSentError(len(request.packed))
-            not_sent.__cause__ = error
-            request.fail(not_sent)
+        self._tell(error, list(self._sent), list(self._unsent))
         self._sent.clear()
         self._unsent.clear()
         self._task.cancel()
+
+    def _tell(self, error: BaseException, sent: "list[_Request]", unsent: "list[_Request]") -> None:
+        """Tell some in each turn: hundreds who fail in the same one would hold up all others."""
+        for request in sent[:_TOLD]:
+            cut = copy.copy(error)  # each has a traceback of its own
+            cut.__cause__ = error
+            request.fail(cut)
+        for request in unsent[:_TOLD]:
+            not_sent = NotSentError(len(request.packed))
+            not_sent.__cause__ = error
+            request.fail(not_sent)
+        sent, unsent = sent[_TOLD:], unsent[_TOLD:]
+        if sent or unsent:
+            self._loop.call_soon(self._tell, error, sent, unsent, context=self._context)
 
     async def _work(self, connection: Any) -> None:
         reading: asyncio.Task[None] | None = None

@@ -4,9 +4,12 @@ SQLAlchemy itself suspends a greenlet when such a driver waits. This module prov
 caller's event loop under `jam.aio`, otherwise in the background loop of the process.
 """
 
-from collections.abc import Callable, Coroutine
+import time
+from collections.abc import Callable, Coroutine, Generator
 from contextlib import suppress
-from typing import Any, TypeVar
+from math import inf
+from types import coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Engine, event
 from sqlalchemy.exc import DisconnectionError
@@ -16,7 +19,12 @@ from jam_core import wait
 from jam_sqlalchemy.errors import HangingError
 from jam_sqlalchemy.pool import has_spoken
 
+if TYPE_CHECKING:
+    import asyncio
+
 _Result = TypeVar("_Result")
+
+_PATIENCE = 1.0  # seconds; for taking leave of a server that may hang
 
 
 def call_on(engine: Engine, call: Callable[[], _Result], limit: float | None = None) -> _Result:
@@ -32,8 +40,9 @@ def call_on(engine: Engine, call: Callable[[], _Result], limit: float | None = N
     """
     if not engine.dialect.is_async:
         return call()
-    called = _called(call, limit)
-    return wait(_to_the_end(called) if engine.dialect.driver == "aiosqlite" else called)
+    if engine.dialect.driver == "aiosqlite":
+        return wait(_to_the_end(_called(call, limit)))
+    return wait(_called(call, limit, _PATIENCE))
 
 
 async def _to_the_end(called: Coroutine[Any, Any, _Result]) -> _Result:
@@ -54,20 +63,81 @@ async def _to_the_end(called: Coroutine[Any, Any, _Result]) -> _Result:
         raise
 
 
-async def _called(call: Callable[[], _Result], limit: float | None) -> _Result:
+async def _called(
+    call: Callable[[], _Result], limit: float | None, patience: float | None = None
+) -> _Result:
     import asyncio
 
     from sqlalchemy.util import greenlet_spawn  # needs greenlet, as only asyncio drivers do
 
     timeout = asyncio.timeout(limit)
     try:
-        async with timeout:
-            result: _Result = await greenlet_spawn(call)
-            return result
+        async with timeout, asyncio.timeout(None) as leave:
+            work = greenlet_spawn(call)
+            return await (work if patience is None else _without_long_leave(work, leave, patience))
     except TimeoutError:
         if not timeout.expired():
             raise
     raise HangingError  # out here, so that the cancellation is not its context
+
+
+@coroutine
+def _without_long_leave(
+    work: Coroutine[Any, Any, _Result], leave: "asyncio.Timeout", patience: float
+) -> Generator[Any, Any, _Result]:
+    """Await something; if it is cancelled, let it last a moment longer, and no more.
+
+    Drivers first ask the server to drop the statement. If that hangs, psycopg waits 10 seconds for
+    it, asyncpg 2; when they are cancelled once more, they close the connection at once.
+
+    Args:
+        work: What to await.
+        leave: Cancels the task when its time has come; until then, it has none.
+        patience: How many seconds it may last once it is cancelled.
+    """
+    from asyncio import CancelledError, get_running_loop
+
+    step: Callable[[Any], Any] = work.send
+    outcome: Any = None
+    try:
+        while True:
+            try:
+                awaited = step(outcome)
+            except StopIteration as end:
+                result: _Result = end.value
+                return result
+            try:
+                step, outcome = work.send, (yield awaited)
+            except BaseException as error:
+                if isinstance(error, CancelledError) and leave.when() is None:
+                    leave.reschedule(get_running_loop().time() + patience)
+                step, outcome = work.throw, error
+    finally:
+        del outcome  # its traceback leads here: a cycle
+
+
+def close_in_time(engine: Engine) -> None:
+    """Do not let asyncpg wait for ever until a server that hangs has closed a connection."""
+    if engine.dialect.driver == "asyncpg":
+        event.listen(engine, "close", _Leave())
+
+
+class _Leave:
+    """Takes leave of the server before a connection to it is closed."""
+
+    def __init__(self) -> None:
+        self._hung_at = -inf
+
+    def __call__(self, connection: Any, _: ConnectionPoolEntry) -> None:
+        from sqlalchemy.util import await_only
+
+        # Connections that are closed one after another share the time.
+        patience = 0.0 if time.monotonic() - self._hung_at < _PATIENCE else _PATIENCE
+        with suppress(Exception):  # whatever it meets, asyncpg closes it
+            try:
+                await_only(connection.driver_connection.close(timeout=patience))
+            except TimeoutError:
+                self._hung_at = time.monotonic()
 
 
 def replace_what_was_closed(engine: Engine) -> None:

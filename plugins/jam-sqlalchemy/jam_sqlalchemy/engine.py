@@ -9,7 +9,7 @@ from sqlalchemy import URL, Engine, StaticPool, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from jam_core import JamConfigurationError, is_loopback
-from jam_sqlalchemy.awaiting import hide_parameters, replace_what_was_closed
+from jam_sqlalchemy.awaiting import close_in_time, hide_parameters, replace_what_was_closed
 from jam_sqlalchemy.limits import READ_TIMEOUT, connect_with_limit
 from jam_sqlalchemy.pool import SessionPool
 from jam_sqlalchemy.sqlite import (
@@ -105,6 +105,7 @@ def open_engine(
     engine = _create_engine(url, {"pool_recycle": _RECYCLE, **options}, awaited=awaited)
     if awaited:
         replace_what_was_closed(engine)
+        close_in_time(engine)
     elif url.get_driver_name() == "psycopg":
         event.listen(engine, "do_connect", connect_with_limit)
     return engine

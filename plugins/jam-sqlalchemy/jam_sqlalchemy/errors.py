@@ -39,6 +39,10 @@ _DISTRUSTED = "has a certificate that is not trusted. Name its authority: sslroo
 _BROKEN = "lost its connection in the middle of work: a write may or may not have been carried out"
 _LIMITED = "was stopped by a time limit of the server"
 _HANGING = "did not answer within read_timeout: a write may or may not have been carried out"
+_UNSENT = (
+    "was not asked: within read_timeout no connection could be opened, or became free in the pool. "
+    "Check that the server is running, and what holds the connections"
+)
 _REFUSED = "refuses the user. Check user and password, and the user's right to connect"
 _FORBIDDEN = "forbids the operation. Grant the user SELECT, INSERT, UPDATE and DELETE on the table"
 _NOT_TO_CREATE = (
@@ -76,8 +80,8 @@ _CONSTRAINED = (
     "Remove it, or choose another table_name"
 )
 _NO_CONNECTION_FREE = (
-    "has no free connection: all in the pool are in use. Raise pool_size or max_overflow, or find "
-    "out what holds them"
+    "has no free connection: all in the pool are in use. Find out what holds them, such as a "
+    "server that hangs; or raise pool_size or max_overflow"
 )
 
 # The first that fits is the cause: a code, the beginning of a code up to a second "_", or words
@@ -199,6 +203,10 @@ class IdTakenError(Exception):
 
 class HangingError(Exception):
     """The server has not answered within read_timeout."""
+
+
+class UnsentError(Exception):
+    """There has been no connection within read_timeout."""
 
 
 def foreign(error: BaseException) -> BaseException | None:
@@ -341,6 +349,8 @@ def _reason_without_server(error: Exception) -> str:
         return _NO_CONNECTION_FREE
     if isinstance(error, HangingError):
         return _HANGING
+    if isinstance(error, UnsentError):
+        return _UNSENT
     if isinstance(error, TimeoutError):  # from asyncpg, as is OSError: there is no connection
         return _SILENT
     if isinstance(error, OSError):

@@ -29,7 +29,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, Pool
 from jam_core import PerLoop, PerProcess
 from jam_sqlalchemy.awaiting import call_on
 from jam_sqlalchemy.engine import is_in_memory
-from jam_sqlalchemy.errors import foreign, leaves_no_doubt
+from jam_sqlalchemy.errors import HangingError, UnsentError, foreign, leaves_no_doubt
 from jam_sqlalchemy.source import Source
 from jam_sqlalchemy.sqlite import close_idle, end_memory
 
@@ -44,14 +44,16 @@ class _Use:
     """One use of a connection.
 
     Attributes:
+        has_begun: Whether there was a connection for it.
         is_over: Whether the whole answer has been read.
         struck_by: An exception that struck while SQLAlchemy took the connection back, and that it
             did not pass on.
     """
 
-    __slots__ = ("is_over", "struck_by")
+    __slots__ = ("has_begun", "is_over", "struck_by")
 
     def __init__(self) -> None:
+        self.has_begun = False
         self.is_over = False
         self.struck_by: BaseException | None = None
 
@@ -95,14 +97,21 @@ class Exchange:
                 connection: the wait for one may be long.
             outcome: Reads the result.
         """
-        here = self._here()
+        here, use = self._here(), _Use()
         if here.engine.dialect.is_async:
-            use: Callable[[], _Outcome] = partial(here.use, self._run, statement, values, outcome)
-            return call_on(here.engine, use, self._source.limit)
+            work: Callable[[], _Outcome] = partial(
+                here.use, self._run, use, statement, values, outcome
+            )
+            try:
+                return call_on(here.engine, work, self._source.limit)
+            except HangingError:
+                if use.has_begun:
+                    raise
+            raise UnsentError
         if self._turns is None:
-            return self._run(here.engine, statement, values, outcome)
+            return self._run(here.engine, use, statement, values, outcome)
         with self._turns():
-            return self._run(here.engine, statement, values, outcome)
+            return self._run(here.engine, use, statement, values, outcome)
 
     def forget(self) -> None:
         """Close the idle connections: their server can no longer be used."""
@@ -131,16 +140,17 @@ class Exchange:
     def _run(
         self,
         engine: Engine,
+        use: _Use,
         statement: Executable,
         values: Values,
         outcome: Callable[[CursorResult[Any]], _Outcome],
     ) -> _Outcome:
-        use = _Use()
         connection: Connection | None = None
         is_returned = False
         try:
             connection = engine.connect()
             connection.info[_USE] = use
+            use.has_begun = True
             parameters = values() if callable(values) else values
             result = outcome(connection.execute(statement, parameters))
             if engine.dispatch.begin:  # a caller's engine, which may begin a transaction

@@ -4,7 +4,8 @@ import asyncio
 import gc
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -14,13 +15,14 @@ import pytest
 from jam_sqlalchemy import SQLAlchemySessions
 from jam_testing import TCPProxy
 from jam_testing.eventloops import cancel_some, no_standstill
-from sqlalchemy import event, make_url
+from sqlalchemy import NullPool, create_engine, event, make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 import jam
 from jam.aio import Jam
 from jam_core import JamConfigurationError, JamStoreUnavailable
 
+WITH_SERVER = ["asyncpg", "psycopg", "asyncmy", "aiomysql"]
 POOL = {"pool_size": 3, "max_overflow": 2, "pool_timeout": 30.0}
 
 
@@ -92,7 +94,7 @@ def through_a_proxy(uri: str) -> Iterator[tuple[TCPProxy, str]]:
         yield proxy, url.render_as_string(hide_password=False)
 
 
-@pytest.mark.parametrize("awaited_uri", ["asyncpg", "psycopg", "asyncmy"], indirect=True)
+@pytest.mark.parametrize("awaited_uri", WITH_SERVER, indirect=True)
 def test_a_server_that_is_silent_holds_nobody_up(awaited_uri: str, awaited_table: str) -> None:
     async def main(proxy: TCPProxy, uri: str) -> None:
         limits = {"connect_args": {"read_timeout": 1.0}}
@@ -114,6 +116,156 @@ def test_a_server_that_is_silent_holds_nobody_up(awaited_uri: str, awaited_table
 
     with through_a_proxy(awaited_uri) as (proxy, uri):
         asyncio.run(main(proxy, uri))
+
+
+@pytest.mark.parametrize("awaited_uri", WITH_SERVER, indirect=True)
+def test_who_gives_up_on_a_silent_server_is_let_go(awaited_uri: str, awaited_table: str) -> None:
+    """The drivers ask the server to drop the statement, and would wait for its answer."""
+
+    async def main(proxy: TCPProxy, uri: str) -> None:
+        async with jam_on(uri, awaited_table) as jam:
+            ids = [await jam.session_create("ann", {"n": n}) for n in range(5)]
+            await asyncio.gather(*(jam.session_update(one, {}) for one in ids))
+            proxy.hang()
+            began = time.monotonic()
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.2):
+                    await jam.session_update(ids[0], {"n": 2})
+            await jam.close()
+            took = time.monotonic() - began
+            proxy.resume()
+        assert took < 5, "a second to take leave, twice, and the rest is for the machine"
+
+    with through_a_proxy(awaited_uri) as (proxy, uri):
+        asyncio.run(main(proxy, uri))
+
+
+class PostgreSQL:
+    """A server of these tests' own, that can be stopped in the middle of its work."""
+
+    def __init__(self, server: Any) -> None:
+        self._server = server
+        self._psutil = pytest.importorskip("psutil")
+
+    def uri(self, driver: str) -> str:
+        url = make_url(self._server.get_uri()).set(drivername=f"postgresql+{driver}")
+        return url.render_as_string(hide_password=False)
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        processes = [self._psutil.Process(self._server.get_pid())]
+        try:
+            processes[0].suspend()  # first, so that it starts no more
+            for child in processes[0].children(recursive=True):
+                processes.append(child)
+                child.suspend()
+            yield
+        finally:
+            for process in reversed(processes):
+                process.resume()
+
+    @contextmanager
+    def locked(self, table: str) -> Iterator[None]:
+        """Let every write to a table wait."""
+        engine = create_engine(self.uri("psycopg"), poolclass=NullPool)
+        with engine.begin() as connection:
+            connection.execute(text(f"LOCK TABLE {table} IN EXCLUSIVE MODE"))
+            yield
+
+    async def waiting(self, number: int) -> None:
+        """Return once so many statements wait for a lock."""
+        engine = create_engine(self.uri("psycopg"), poolclass=NullPool)
+        ask = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+        with engine.connect() as connection:
+            connection.execution_options(isolation_level="AUTOCOMMIT")
+            async with asyncio.timeout(30):
+                while connection.execute(ask).scalar_one() != number:
+                    await asyncio.sleep(0.01)
+
+
+@pytest.fixture(scope="module")
+def own_postgresql(start_postgresql: Callable[[], Any]) -> Iterator[PostgreSQL]:
+    server = start_postgresql()
+    yield PostgreSQL(server)
+    server.cleanup()
+
+
+CONNECT_TIMEOUT = {"asyncpg": {"timeout": 2}, "psycopg": {"connect_timeout": 2}}
+
+
+@pytest.mark.parametrize("driver", CONNECT_TIMEOUT)
+def test_a_server_that_is_stopped_holds_nobody_up(own_postgresql: PostgreSQL, driver: str) -> None:
+    pytest.importorskip(driver)
+    table = f"stopped_{driver}"
+    limits = {
+        "pool_size": 5,
+        "max_overflow": 5,
+        "pool_timeout": 1.0,
+        "connect_args": {**CONNECT_TIMEOUT[driver], "read_timeout": 3.0},
+    }
+
+    async def main() -> None:
+        async with jam_on(own_postgresql.uri(driver), table, **limits) as jam:
+            creations = (jam.session_create("ann", {"n": n}) for n in range(20))
+            ids = await asyncio.gather(*creations)
+            kinds: list[Callable[[int], Coroutine[Any, Any, object]]] = [
+                lambda n: jam.session_update(ids[n % 20], {"n": n}),
+                lambda n: jam.session_get(ids[n % 20]),
+                lambda n: jam.session_create("ben", {"n": n}),
+            ]
+            with own_postgresql.locked(table):
+                calls = [asyncio.create_task(kinds[0](n)) for n in range(3)]
+                await own_postgresql.waiting(3)
+                with own_postgresql.stopped():
+                    async with no_standstill():
+                        began = time.monotonic()
+                        calls += [asyncio.create_task(kinds[n % 3](n)) for n in range(3, 200)]
+                        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+                        took = time.monotonic() - began
+            assert all(isinstance(one, JamStoreUnavailable) for one in outcomes), outcomes
+            assert len({id(one) for one in outcomes}) == 200, "each has an error of its own"
+            said = Counter(
+                str(one).partition("postgres) ")[2].partition(":")[0] for one in outcomes
+            )
+            assert said == {
+                "did not answer within read_timeout": 5,  # whose connections were open
+                "cannot be reached": 5,
+                "has no free connection": 190,
+            }
+            assert took < 8, "3 s, 1 s to take leave of the server, and the rest is for the machine"
+
+            # There is room again for as many as before.
+            with own_postgresql.locked(table):
+                updates = [asyncio.create_task(kinds[0](n)) for n in range(10)]
+                await own_postgresql.waiting(10)
+            await asyncio.gather(*updates)
+            await asyncio.gather(*(kinds[n % 3](n) for n in range(200)))
+            found = await asyncio.gather(*map(jam.session_get, ids))
+            assert None not in found
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("driver", CONNECT_TIMEOUT)
+def test_a_write_that_was_not_sent_is_said_not_to_be(
+    own_postgresql: PostgreSQL, driver: str
+) -> None:
+    pytest.importorskip(driver)
+    table = f"unsent_{driver}"
+    limits = {"pool_size": 1, "max_overflow": 0, "connect_args": {"read_timeout": 0.5}}
+
+    async def main() -> None:
+        async with jam_on(own_postgresql.uri(driver), table, **limits) as jam:
+            session_id = await jam.session_create("ann", {"n": 1})
+            with own_postgresql.stopped():
+                updates = (jam.session_update(session_id, {"n": n}) for n in range(2))
+                outcomes = await asyncio.gather(*updates, return_exceptions=True)
+            assert {type(one) for one in outcomes} == {JamStoreUnavailable}
+            doubtful, unsent = sorted(map(str, outcomes))
+            assert "did not answer within read_timeout: a write may or may not" in doubtful
+            assert "was not asked: within read_timeout no connection" in unsent
+
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize("loop_runs", [True, False])
