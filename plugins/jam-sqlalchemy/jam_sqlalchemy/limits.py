@@ -4,7 +4,7 @@ The server's own limits do not help if a pooler waits for a server that is down.
 """
 
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Coroutine, Generator
 from functools import cache
 from inspect import signature
 from typing import Any, TypeVar
@@ -14,14 +14,22 @@ from sqlalchemy import Dialect
 from jam_sqlalchemy.errors import HangingError
 
 READ_TIMEOUT = "read_timeout"  # seconds; the name that PyMySQL uses for its own
+_PATIENCE = 2.0  # seconds that a server has to cancel a statement
 
 _Value = TypeVar("_Value")
 
 
-def connect_with_limit(
-    dialect: Dialect, _: object, arguments: list[Any], options: dict[str, Any]
-) -> Any:
-    """Connect, for SQLAlchemy's event "do_connect"; `read_timeout` limits every answer."""
+def connect_with_limit(dialect: Dialect, arguments: list[Any], options: dict[str, Any]) -> Any:
+    """Connect with psycopg as SQLAlchemy would.
+
+    `read_timeout` among the options limits the wait for every answer. An awaited connection has its
+    limit from who awaits; here, it obeys soon.
+    """
+    if dialect.is_async:
+        from psycopg import AsyncConnection
+
+        creator = {"async_creator_fn": _obeying(AsyncConnection).connect}
+        return dialect.connect(*arguments, **{**creator, **options})
     # A copy: SQLAlchemy passes the same dict again for the next connection.
     given = {name: value for name, value in options.items() if name != READ_TIMEOUT}
     connection = _limited(dialect.loaded_dbapi.Connection).connect(*arguments, **given)
@@ -53,6 +61,44 @@ def _limited(kind: Any) -> Any:
             """Let libpq close what an interrupt left behind; psycopg would warn about it."""
 
     return LimitedConnection
+
+
+@cache
+def _obeying(kind: Any) -> Any:
+    """Return a kind of awaited connection that gives up soon if it is cancelled.
+
+    psycopg waits ten seconds for the server to cancel the statement; some versions, for ever.
+    """
+    import asyncio
+
+    from psycopg.pq import TransactionStatus
+    from psycopg.waiting import wait_async
+
+    wait: Callable[..., Coroutine[Any, Any, Any]] = wait_async
+    defaults = {
+        name: parameter.default
+        for name, parameter in [*signature(kind.wait).parameters.items()][2:]
+    }
+
+    class ObeyingConnection(kind):  # type: ignore[misc]
+        async def wait(self, answer: Generator[Any, Any, _Value], **options: Any) -> Any:
+            options = {**defaults, **options}
+            try:
+                return await wait(answer, self.pgconn.socket, **options)
+            except (asyncio.CancelledError, KeyboardInterrupt):
+                try:
+                    if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
+                        async with asyncio.timeout(_PATIENCE):
+                            # Else it could be carried out after what its caller does next.
+                            await self.cancel_safe(timeout=_PATIENCE)
+                            await wait(answer, self.pgconn.socket, **options)
+                except Exception:  # noqa: S110  (the server is silent, or says that it cancelled)
+                    pass
+                finally:
+                    self.pgconn.finish()
+                raise
+
+    return ObeyingConnection
 
 
 def _within(limit: float, answer: Generator[Any, Any, _Value]) -> Generator[Any, Any, _Value]:
