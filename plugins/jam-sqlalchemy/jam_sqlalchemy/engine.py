@@ -5,13 +5,14 @@ from difflib import get_close_matches
 from math import inf
 from typing import Any
 
-from sqlalchemy import URL, Engine, StaticPool, create_engine, event, make_url
+from sqlalchemy import URL, Engine, StaticPool, create_engine, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from jam_core import JamConfigurationError, is_loopback
 from jam_sqlalchemy.awaiting import close_in_time, hide_parameters, replace_what_was_closed
-from jam_sqlalchemy.limits import READ_TIMEOUT, connect_with_limit
+from jam_sqlalchemy.limits import READ_TIMEOUT
 from jam_sqlalchemy.pool import SessionPool
+from jam_sqlalchemy.poolers import keep_nothing_behind_poolers
 from jam_sqlalchemy.sqlite import (
     KeptConnection,
     keep_in_memory,
@@ -106,8 +107,7 @@ def open_engine(
     if awaited:
         replace_what_was_closed(engine)
         close_in_time(engine)
-    elif url.get_driver_name() == "psycopg":
-        event.listen(engine, "do_connect", connect_with_limit)
+    keep_nothing_behind_poolers(engine)
     return engine
 
 

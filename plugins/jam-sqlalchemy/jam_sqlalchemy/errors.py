@@ -68,8 +68,9 @@ _POOLER_OPTIONS = (
     "the user instead: ALTER ROLE ... SET statement_timeout"
 )
 _POOLER_PREPARES = (
-    "is behind a pooler that mixes up prepared statements. Set prepare_threshold = "
-    "1000000000 in connect_args, or max_prepared_statements in PgBouncer from 1.21 on"
+    "is behind a pooler that mixes up prepared statements. Set prepare_threshold = 1000000000 "
+    "(asyncpg: statement_cache_size = 0) in connect_args, or max_prepared_statements in PgBouncer "
+    "from 1.21 on"
 )
 _POOLER_WAITS = "is behind a pooler that cannot reach it. Check the database, and the pooler's log"
 _RESTARTING = "is starting up or shutting down"

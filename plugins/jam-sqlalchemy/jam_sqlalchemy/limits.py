@@ -18,10 +18,8 @@ READ_TIMEOUT = "read_timeout"  # seconds; the name that PyMySQL uses for its own
 _Value = TypeVar("_Value")
 
 
-def connect_with_limit(
-    dialect: Dialect, _: object, arguments: list[Any], options: dict[str, Any]
-) -> Any:
-    """Connect, for SQLAlchemy's event "do_connect"; `read_timeout` limits every answer."""
+def connect_with_limit(dialect: Dialect, arguments: list[Any], options: dict[str, Any]) -> Any:
+    """Connect with psycopg as SQLAlchemy would; `read_timeout` limits every answer."""
     # A copy: SQLAlchemy passes the same dict again for the next connection.
     given = {name: value for name, value in options.items() if name != READ_TIMEOUT}
     connection = _limited(dialect.loaded_dbapi.Connection).connect(*arguments, **given)
