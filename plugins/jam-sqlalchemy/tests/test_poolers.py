@@ -27,6 +27,8 @@ import jam
 from jam.aio import Jam
 from jam_core import JamStoreUnavailable
 
+pytestmark = pytest.mark.exhaustive  # a program of its own
+
 PAGE = Path(__file__).parents[3] / "docs/deployment/pgbouncer.md"
 # What the page says that a driver needs.
 NEEDED: dict[str, dict[str, Any]] = {
