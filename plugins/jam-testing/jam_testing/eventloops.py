@@ -298,7 +298,11 @@ _MAY_BE_LEFT: dict[str, tuple[object, ...]] = {
 
 async def _cancelled_at(awaits: int, call: Coroutine[Any, Any, Any]) -> bool:
     """Cancel a call at its next await after this many; return whether it got that far."""
-    task = asyncio.create_task(_until(awaits, call))
+
+    async def cancelled() -> Any:  # from Python 3.12 on, a task takes nothing else
+        return await _until(awaits, call)
+
+    task = asyncio.create_task(cancelled())
     await asyncio.wait([task])
     if not task.cancelled():
         task.result()

@@ -93,7 +93,10 @@ class UnseenChild:
 
     def is_sound(self) -> bool:
         """Tell whether threads can take turns in it. Call it once, before `result`."""
-        return self._receiver.poll(_PATIENCE) and self._receiver.recv() is None
+        try:
+            return self._receiver.poll(_PATIENCE) and self._receiver.recv() is None
+        except EOFError:  # from Python 3.13 on, it may end at once where it would have hung
+            return False
 
     def result(self, timeout: float = _TIMEOUT) -> Any:
         """Wait for the child and return what its work returned. Call it once.
