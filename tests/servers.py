@@ -4,6 +4,7 @@ A server that dies meanwhile fails the tests that ask for it from then on, in on
 others. None outlives the tests, even if those are killed.
 """
 
+import os
 import shutil
 import socket
 import subprocess
@@ -58,16 +59,17 @@ def end_with_the_tests(pid_file: Path) -> None:
     """
     end = 'pid=$(head -n 1 "$0") && kill -s QUIT "$pid" && kill -s CONT "$pid"'  # if it is stopped
     script = f'read -r _; test ! -e "$0" || {{ {end}; }}'
-    # The pipe has to stay open for as long as this process lives; a signal that ends this process's
+    # The other end of the pipe stays open for as long as this process lives. A signal that ends its
     # group, as a terminal or `timeout` sends it, must not end the shell.
-    _guards.append(
-        subprocess.Popen(
-            ["sh", "-c", script, str(pid_file)], stdin=subprocess.PIPE, start_new_session=True
-        )
+    readable, _ = os.pipe()
+    in_background = f"exec 3<&0; ({script}) <&3 &"
+    subprocess.run(
+        ["sh", "-c", in_background, str(pid_file)],
+        stdin=readable,
+        start_new_session=True,
+        check=True,
     )
-
-
-_guards: list["subprocess.Popen[bytes]"] = []
+    os.close(readable)
 
 
 @pytest.fixture(scope="session")
