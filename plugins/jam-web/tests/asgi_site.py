@@ -134,10 +134,19 @@ class ASGISite(Site):
         return asyncio.run_coroutine_threadsafe(awaitable, self.loop).result(PATIENCE)
 
     def close(self) -> None:
-        self.run(asyncio.sleep(0))  # what is closed has to hear of it
+        self.run(_end_of_loop())
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
         self.loop.close()
+
+
+async def _end_of_loop() -> None:
+    """End what still runs, as `asyncio.run` does."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for other in others:
+        other.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+    await asyncio.sleep(0)  # what is closed has to hear of it
 
 
 def answered(results: list[Any], plan: dict[str, Any], background: BackgroundTask) -> Response:
