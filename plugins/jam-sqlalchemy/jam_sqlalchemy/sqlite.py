@@ -131,8 +131,10 @@ def close_idle(engine: Engine) -> None:
 
 
 def _set_journal(connection: Any, _: object) -> None:
-    connection.execute("PRAGMA journal_mode = WAL").close()
-    connection.execute("PRAGMA synchronous = NORMAL").close()  # what is finished survives
+    cursor = connection.cursor()  # with aiosqlite, connection.execute is not SQLAlchemy 2.0's
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA synchronous = NORMAL")  # what is finished survives
+    cursor.close()
 
 
 # A child that inherits an open connection takes the parent's locks for its own
