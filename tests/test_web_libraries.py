@@ -21,6 +21,9 @@ from jam_web.asgi import SessionMiddleware
 from jam_web.cookies import decode_id
 from jam_web.flask import JamSessions, session
 from jam_web.session import AsyncSession
+from sqladmin import Admin
+from sqladmin.authentication import AuthenticationBackend
+from sqlalchemy import create_engine
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -94,6 +97,53 @@ def test_authlib_gets_its_state_back_and_no_other_browser_does(authlib_app: Star
     for name in (VISITOR, COOKIE):
         attacker.cookies.set(name, visitors_id)
         assert attacker.get("/").json()[0] is None
+
+
+# --- SQLAdmin: the middleware of its own is left out -----------------------------------------
+
+
+class JamAuthentication(AuthenticationBackend):
+    """As SQLAdmin's documentation writes one, but with the session of the application."""
+
+    def __init__(self) -> None:
+        self.middlewares = []
+
+    async def login(self, request: Request) -> bool:
+        form = await request.form()
+        if form["password"] != "secret":
+            return False
+        request.session["user_id"] = form["username"]
+        return True
+
+    async def logout(self, request: Request) -> bool:
+        request.session.clear()
+        return True
+
+    async def authenticate(self, request: Request) -> bool:
+        return "user_id" in request.session
+
+
+def test_a_log_in_to_sqladmin_is_one(store: MemorySessions) -> None:
+    jam = AwaitedJam({"session": {"session_type": store}})
+    principal = Middleware(SessionMiddleware, jam=jam, principal=("user_id",))
+    app = Starlette(middleware=[principal])
+    Admin(app, create_engine("sqlite://"), authentication_backend=JamAuthentication())
+    browser, other = (TestClient(app, base_url=HOST) for _ in range(2))
+    form = {"username": "ann", "password": "wrong"}
+    assert browser.post("/admin/login", data=form).status_code == 400
+    assert browser.get("/admin/").url.path == "/admin/login"
+    for client in (browser, other):
+        client.post("/admin/login", data={**form, "password": "secret"})
+        assert client.get("/admin/").url.path == "/admin/"
+    assert len(store.list_sessions("ann")) == 2
+    planted = browser.cookies[COOKIE]
+    browser.get("/admin/logout")
+    assert browser.get("/admin/").url.path == "/admin/login"
+    browser.cookies.set(COOKIE, planted)
+    assert browser.get("/admin/").url.path == "/admin/login", "the session has ended"
+    assert other.get("/admin/").url.path == "/admin/"
+    store.clear("ann")
+    assert other.get("/admin/").url.path == "/admin/login"
 
 
 # --- Flask-Login -----------------------------------------------------------------------------
