@@ -139,9 +139,10 @@ class InfoTouches(FileSessions):
     def info(self, session_id: str) -> SessionInfo | None:
         info = super().info(session_id)
         if info is not None and info.expires_at is not None:
-            # A clock that stands still would hide it.
             moment = info.expires_at - (info.ttl or 0) + 1
+            clock, self.clock = self.clock, lambda: moment  # one that stands still would hide it
             self.write(hash_id(session_id), Change(moment, self.ttl))
+            self.clock = clock
         return info
 
 

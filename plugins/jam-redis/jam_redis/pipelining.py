@@ -71,6 +71,7 @@ class _Line:
         self._awake = asyncio.Event()
         # One timer watches over all answers: redis-py would set one for each.
         self._timer: asyncio.TimerHandle | None = None
+        self._overdue: _Request | None = None
         self._context = contextvars.Context()  # keeps no caller's context alive
         self._task = self._loop.create_task(
             self._work(_awaited(recipe)), name="jam-redis", context=self._context
@@ -139,6 +140,7 @@ class _Line:
                 requests = [one for one in self._unsent if not one.future.done()]
                 self._unsent.clear()
                 if requests:
+                    self._expect(requests)
                     self._sent.extend(requests)
                     packed = [b"".join([one.packed for one in requests])]
                     await connection.send_packed_command(packed, check_health=False)
@@ -154,6 +156,13 @@ class _Line:
             self.break_off(ended)
             with suppress(Exception):
                 await connection.disconnect(nowait=True)
+
+    def _expect(self, requests: "list[_Request]") -> None:
+        """Have the time for the answers begin now: a busy loop may have sent the commands late."""
+        if self._patience is not None:
+            give_up_at = self._loop.time() + self._patience
+            for request in requests:
+                request.give_up_at = give_up_at
 
     async def _wait(self) -> None:
         """Wait until there is something to do."""
@@ -195,8 +204,9 @@ class _Line:
             return
         if oldest.give_up_at > now:
             self._set_timer(oldest.give_up_at)
-        elif now - due > _LATE:
-            # The loop was held up: answers that arrived meanwhile have yet to be read.
+        elif now - due > _LATE or oldest is not self._overdue:
+            # If the loop was held up, answers that arrived meanwhile have yet to be read.
+            self._overdue = oldest
             self._set_timer(now + _LATE)
         else:
             self.break_off(errors.TimeoutError("Timeout reading from socket"))
