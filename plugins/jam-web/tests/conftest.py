@@ -41,7 +41,9 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
             return {"session_type": "json", "json_path": str(tmp_path / "sessions.json")}
         case "redis":
             uri = request.getfixturevalue("redis_uri")
-            return {"session_type": "redis", "redis_uri": uri, "session_path": uuid4().hex}
+            place = {"redis_uri": uri, "session_path": uuid4().hex}
+            # No test on this store is about time limits, and 1,000 requests at once may take long.
+            return {"session_type": "redis", **place, "socket_timeout": 30.0}
     url = f"sqlite:///{tmp_path}/sessions.db"
     return {"session_type": "sqlalchemy", "database_uri": url}
 
