@@ -50,7 +50,7 @@ def _connection(dialect: Dialect, arguments: list[Any], options: dict[str, Any])
 
 
 def _connected(dialect: Dialect, arguments: list[Any], options: dict[str, Any]) -> Any:
-    if dialect.driver == "psycopg" and not dialect.is_async:  # who awaits has a limit of his own
+    if dialect.driver == "psycopg" and not dialect.is_async:  # awaited calls have one already
         return connect_with_limit(dialect, arguments, options)
     return dialect.connect(*arguments, **options)
 
