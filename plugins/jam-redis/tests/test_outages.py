@@ -19,6 +19,7 @@ from .servers import (
     REDIS_62,
     RedisServer,
     SentinelSetup,
+    Writers,
     cluster,
     find_binary,
     find_valkey,
@@ -279,6 +280,21 @@ def test_a_cluster_that_has_lost_a_node(tmp_path: Path, path: str) -> None:
             kept = [store.get(session_id) for session_id in ids]
             assert sum(data is not None for data in kept) >= 10, "two nodes kept theirs"
             store.create("ann", {})
+
+
+def test_a_node_of_a_cluster_that_dies_under_threads(tmp_path: Path, path: str) -> None:
+    with cluster(tmp_path / "cluster", node_timeout=1000) as nodes:
+        uri = f"redis+cluster://127.0.0.1:{nodes[0].port}/"
+        with (
+            RedisSessions(uri, path, connect_timeout=0.5, socket_timeout=0.5) as store,
+            Writers(store, threads=8) as writers,
+        ):
+            writers.wait_until_all_write()
+            nodes[2].kill()
+            wait_until(lambda: writers.refused >= 50, "writes are refused")
+            nodes[2].start()
+            writers.wait_until_all_write()
+        assert not writers.surprises
 
 
 def test_a_slot_that_moves_to_another_node(cluster_nodes: list[RedisServer], path: str) -> None:

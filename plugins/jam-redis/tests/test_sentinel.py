@@ -17,7 +17,7 @@ from redis.sentinel import Sentinel
 from jam.aio import Jam
 from jam_core import JamSessionNotFound, JamStoreUnavailable
 
-from .servers import RedisServer, SentinelSetup, sentinel_setup, wait_until
+from .servers import RedisServer, SentinelSetup, Writers, sentinel_setup, wait_until
 
 
 @pytest.fixture
@@ -38,47 +38,6 @@ def demote(setup: SentinelSetup) -> None:
             lambda: bool(client.execute_command("SENTINEL", "FAILOVER", setup.service)),
             "the Sentinel begins the failover",
         )
-
-
-class Writers:
-    """Threads that write all the time, and bear outages only."""
-
-    def __init__(self, store: RedisSessions, threads: int) -> None:
-        self._store = store
-        self._stop = threading.Event()
-        self.surprises: list[BaseException] = []
-        self.written = [0] * threads
-        self._threads = [threading.Thread(target=self._run, args=(n,)) for n in range(threads)]
-
-    def __enter__(self) -> "Writers":
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-    def wait_until_all_write(self) -> None:
-        before = list(self.written)
-        wait_until(
-            lambda: all(now > then for now, then in zip(self.written, before, strict=True)),
-            "every thread writes",
-        )
-
-    def _run(self, n: int) -> None:
-        while not self._stop.is_set():
-            try:
-                session_id = self._store.create(f"user {n}", {"n": n})
-                self._store.update(session_id, {"n": n + 1})
-                self.written[n] += 1
-            except (JamStoreUnavailable, JamSessionNotFound):
-                # What a primary acknowledges just before it dies, its replica may not have.
-                continue
-            except BaseException as error:
-                self.surprises.append(error)
-                return
 
 
 @pytest.mark.parametrize(

@@ -137,6 +137,7 @@ _CAUSES: dict[str, str] = {
     "1021": _FULL,
     "1040": _CROWDED,
     "1044": _REFUSED,
+    "1036": _READ_ONLY,
     "1045": _REFUSED,
     "1046": _NO_DATABASE,
     "1049": _NO_DATABASE,
@@ -188,7 +189,7 @@ _TAKEN = ("23505", "1062", "SQLITE_CONSTRAINT_PRIMARYKEY", "SQLITE_CONSTRAINT_UN
 # The database rolled the statement back, to end a conflict between writers.
 _UNDONE = ("40001", "40P01", "1020", "1213")
 # It refuses to write: after a failover, a new connection may lead to a server that accepts writes.
-_READS_ONLY = ("25006", "1290", "1792", "1836")
+_READS_ONLY = ("25006", "1036", "1290", "1792", "1836")
 _ATTEMPTS = 20
 _MISNAMED = ("3F000", "42601", "42602", "1059", "1102", "1103")
 _TOO_LARGE = ("54000", "1153", "SQLITE_TOOBIG")

@@ -7,6 +7,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from jam_sqlalchemy import SQLAlchemySessions
 from jam_testing import TCPProxy
 from sqlalchemy import Engine, NullPool, create_engine, event, make_url, text
+from sqlalchemy.exc import OperationalError
 
 from jam_core import JamStoreUnavailable
 
@@ -86,86 +88,123 @@ def test_a_primary_that_becomes_read_only_is_left_for_the_new_one(
         store.close()
 
 
-@pytest.fixture
-def mariadb(tmp_path: Path) -> Iterator[Callable[[str], int]]:
-    """Starts MariaDBs of the test's own; returns their ports."""
-    daemon = shutil.which("mariadbd") or shutil.which("mysqld") or "/usr/sbin/mariadbd"
-    installer = shutil.which("mariadb-install-db") or shutil.which("mysql_install_db")
-    if not Path(daemon).exists() or installer is None:
-        pytest.skip("there is no mariadbd to start")
-    running: list[subprocess.Popen[bytes]] = []
-    me = ["--user=root"] if os.geteuid() == 0 else []
+class MariaDB:
+    """A MariaDB of the test's own, with a user `jam`."""
 
-    def start(name: str) -> int:
-        home = tmp_path / name
-        home.mkdir()
-        subprocess.run(
-            [
-                installer,
-                "--no-defaults",
-                *me,
-                f"--datadir={home}",
-                "--auth-root-authentication-method=normal",
-            ],
-            check=True,
-            capture_output=True,
-        )
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self._me = ["--user=root"] if os.geteuid() == 0 else []
+        self._server: subprocess.Popen[bytes] | None = None
+        self.port = 0
+
+    def install(self, installer: str) -> None:
+        self._home.mkdir()
+        method = "--auth-root-authentication-method=normal"
+        command = [installer, "--no-defaults", *self._me, f"--datadir={self._home}", method]
+        subprocess.run(command, check=True, capture_output=True)
+
+    def start(self, daemon: str, *options: str) -> None:
         with socket.create_server(("127.0.0.1", 0)) as probe:
-            port = int(probe.getsockname()[1])
-        running.append(
-            subprocess.Popen(
-                [
-                    *(daemon, "--no-defaults", *me, f"--datadir={home}", f"--port={port}"),
-                    *("--bind-address=127.0.0.1", f"--socket={home}/s", "--skip-name-resolve"),
-                ],
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
+            self.port = int(probe.getsockname()[1])
+        self._server = subprocess.Popen(
+            [
+                *(daemon, "--no-defaults", *self._me, f"--datadir={self._home}"),
+                *("--bind-address=127.0.0.1", f"--port={self.port}", f"--socket={self._home}/s"),
+                *("--skip-name-resolve", *options),
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
-        give_up_at = time.monotonic() + 60
+        give_up_at = time.monotonic() + 90
         while True:
             try:
-                _as_root(port, "CREATE DATABASE IF NOT EXISTS app")
+                self.as_root("SELECT 1")
             except Exception:
                 assert time.monotonic() < give_up_at, "mariadbd does not start"
                 time.sleep(0.1)
             else:
-                return port
+                return
 
-    yield start
-    for server in running:
-        server.kill()
-        server.wait()
+    def restart(self, daemon: str, *options: str) -> None:
+        with suppress(OperationalError):  # the answer may be cut off
+            self.as_root("SHUTDOWN")
+        assert self._server is not None
+        self._server.wait()
+        self.start(daemon, *options)
+
+    def kill(self) -> None:
+        if self._server is not None:
+            self._server.kill()
+            self._server.wait()
+
+    def as_root(self, *statements: str) -> None:
+        url = f"mariadb+pymysql://root@127.0.0.1:{self.port}/"
+        with create_engine(url, poolclass=NullPool).connect() as connection:
+            for statement in statements:
+                connection.exec_driver_sql(statement)
+            connection.commit()
 
 
-def _as_root(port: int, *statements: str) -> None:
-    engine = create_engine(f"mariadb+pymysql://root@127.0.0.1:{port}/", poolclass=NullPool)
-    with engine.connect() as connection:
-        for statement in statements:
-            connection.exec_driver_sql(statement)
-        connection.commit()
+DAEMON = shutil.which("mariadbd") or shutil.which("mysqld") or "/usr/sbin/mariadbd"
 
 
-@pytest.mark.exhaustive
-def test_a_mariadb_that_becomes_read_only_is_left_for_the_new_one(
-    mariadb: Callable[[str], int],
-) -> None:
-    old, new = mariadb("old"), mariadb("new")
-    for port in (old, new):
-        _as_root(
-            port,
+@pytest.fixture
+def mariadb(tmp_path: Path) -> Iterator[Callable[[str], MariaDB]]:
+    """Starts MariaDBs of the test's own."""
+    installer = shutil.which("mariadb-install-db") or shutil.which("mysql_install_db")
+    if not Path(DAEMON).exists() or installer is None:
+        pytest.skip("there is no mariadbd to start")
+    started: list[MariaDB] = []
+
+    def start(name: str) -> MariaDB:
+        server = MariaDB(tmp_path / name)
+        started.append(server)
+        server.install(installer)
+        server.start(DAEMON)
+        server.as_root(
+            "CREATE DATABASE IF NOT EXISTS app",
             "CREATE USER jam@'127.0.0.1' IDENTIFIED BY 'secret'",
             "GRANT ALL ON app.* TO jam@'127.0.0.1'",
         )
-    with TCPProxy("127.0.0.1", old) as forwarder:
+        return server
+
+    yield start
+    for server in started:
+        server.kill()
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("code", ["1036", "1290", "1792", "1836"])
+def test_a_mariadb_that_becomes_read_only_is_left_for_the_new_one(
+    mariadb: Callable[[str], MariaDB], code: str
+) -> None:
+    old, new = mariadb("old"), mariadb("new")
+    with TCPProxy("127.0.0.1", old.port) as forwarder:
         url = "mariadb+pymysql://jam:secret@127.0.0.1:{}/app"
-        SQLAlchemySessions(url.format(new)).close()
+        SQLAlchemySessions(url.format(new.port)).close()
         store = SQLAlchemySessions(url.format(forwarder.port))
         store.create("ann", {"n": 1})
-        _as_root(old, "SET GLOBAL read_only = 1")
-        with pytest.raises(JamStoreUnavailable, match="is read-only"):
-            store.ping()
-        forwarder.switch("127.0.0.1", new)
+        match code:
+            case "1036":
+                old.restart(DAEMON, "--innodb-read-only")
+                forwarder.switch("127.0.0.1", old.port)
+            case "1290":
+                old.as_root("SET GLOBAL read_only = 1")
+                with pytest.raises(JamStoreUnavailable, match="is read-only"):
+                    store.ping()
+            case "1792":  # holds for connections that begin after it
+                old.as_root("SET GLOBAL tx_read_only = 1", "KILL USER jam@'127.0.0.1'")
+            case "1836":  # MySQL's word for 1036
+                old.as_root(
+                    "CREATE TRIGGER app.refuse BEFORE INSERT ON app.jam_sessions FOR EACH ROW "
+                    "SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = 1836"
+                )
+        with suppress(JamStoreUnavailable):  # a connection that was just cut
+            store.purge()
+        with pytest.raises(JamStoreUnavailable, match="is read-only") as caught:
+            store.create("ann", {"n": 1})
+        assert code in str(caught.value.__cause__)
+        forwarder.switch("127.0.0.1", new.port)
         for _ in range(10):
             session_id = store.create("ann", {"n": 1})
             assert store.get(session_id) == {"n": 1}

@@ -2,6 +2,7 @@
 
 import ctypes
 import gc
+import logging
 import signal
 import sys
 import threading
@@ -325,7 +326,7 @@ def _raised_by_a_thread(kind: type[BaseException]) -> Iterator[_Interrupts]:
 @contextmanager
 def _without_unraisable(kind: type[BaseException]) -> Iterator[None]:
     """Silence Python about what an interrupt leaves to destructors, or raises in them."""
-    former = sys.unraisablehook
+    former, logged_from = sys.unraisablehook, logging.root.manager.disable
 
     def hook(unraisable: "sys.UnraisableHookArgs") -> None:
         # AttributeError: from an object whose constructor was interrupted.
@@ -333,6 +334,7 @@ def _without_unraisable(kind: type[BaseException]) -> Iterator[None]:
             former(unraisable)
 
     sys.unraisablehook = hook
+    logging.disable()  # a record's traceback would keep what was left open until some later test
     try:
         with warnings.catch_warnings():
             # An interrupt between opening a file and the next line leaves it to its destructor.
@@ -340,4 +342,5 @@ def _without_unraisable(kind: type[BaseException]) -> Iterator[None]:
             yield
             gc.collect()
     finally:
+        logging.disable(logged_from)
         sys.unraisablehook = former

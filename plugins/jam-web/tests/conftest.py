@@ -9,7 +9,7 @@ from jam_testing import TCPProxy
 
 from jam_core import Jam
 
-from .site import Browser, Clock, Commands, Gates, Site
+from .site import PATIENCE, Browser, Clock, Commands, Gates, Site
 
 STORES = ("json", "redis", "sqlite")
 Settings = dict[str, Any]
@@ -35,15 +35,18 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
-    """The configuration of a new, empty place for sessions."""
+    """The configuration of a new, empty place for sessions.
+
+    No test is about this place's time limits, and hundreds of requests at once may take long.
+    """
     match request.param:
         case "json":
-            return {"session_type": "json", "json_path": str(tmp_path / "sessions.json")}
+            place = {"json_path": str(tmp_path / "sessions.json")}
+            return {"session_type": "json", **place, "lock_timeout": PATIENCE}
         case "redis":
             uri = request.getfixturevalue("redis_uri")
             place = {"redis_uri": uri, "session_path": uuid4().hex}
-            # No test on this store is about time limits, and 1,000 requests at once may take long.
-            return {"session_type": "redis", **place, "socket_timeout": 30.0}
+            return {"session_type": "redis", **place, "socket_timeout": PATIENCE}
     url = f"sqlite:///{tmp_path}/sessions.db"
     return {"session_type": "sqlalchemy", "database_uri": url}
 

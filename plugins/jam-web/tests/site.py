@@ -18,7 +18,7 @@ from jam_web import Device, Flash
 from jam_core import hookimpl
 
 PLAN = "x-plan"
-PATIENCE = 20.0  # seconds
+PATIENCE = 90.0  # seconds; only a test that fails waits for so long
 COOKIE, VISITOR = "__Host-session", "__Host-visitor"
 MEMORY = {"session": {"session_type": "memory"}}
 
