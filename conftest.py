@@ -3,6 +3,7 @@
 A test that runs on several backends, a row for each, has the row's name in a mark that the
 `conftest.py` of its plugin gives it. Of those rows only the ones that every newcomer's machine has
 are run, one of each kind; `-m exhaustive` runs the others, `--backend=NAME` those that are named.
+What is `lengthy` runs for hours, and only where `-m` names it.
 
 Of the documentation, a block whose first line is a comment with a file's name is written to that
 file; any other Python block is executed, and in `docs` the commands of a console block are. The
@@ -17,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ pytest_plugins = ["tests.servers"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Offer `--backend` and `--at-length`."""
+    """Offer `--backend`."""
     parser.addoption(
         "--backend",
         action="append",
@@ -38,17 +39,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="NAME",
         help="of the tests that run on several backends, run the rows of this one; repeatable",
     )
-    parser.addoption(
-        "--at-length",
-        action="store_true",
-        help="repeat what is random as often as a release wants it: for hours, not minutes",
-    )
-
-
-@pytest.fixture
-def at_length(request: pytest.FixtureRequest) -> bool:
-    """Whether to repeat what is random as often as a release wants it."""
-    return bool(request.config.getoption("--at-length"))
 
 
 @pytest.hookimpl(optionalhook=True)  # of pytest-xdist
@@ -82,9 +72,18 @@ def _begin_with_what_takes_long(items: list[pytest.Item]) -> None:
     items.sort(key=place)
 
 
+def _deselect(items: list[pytest.Item], unwanted: Callable[[pytest.Item], bool]) -> None:
+    deselected = [item for item in items if unwanted(item)]
+    if deselected:
+        deselected[0].config.hook.pytest_deselected(items=deselected)
+        items[:] = [item for item in items if not unwanted(item)]
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Choose the rows: those that are named, or one of each kind of backend."""
+    if "lengthy" not in config.option.markexpr:
+        _deselect(items, lambda item: item.get_closest_marker("lengthy") is not None)
     rows = {item: mark for item in items if (mark := item.get_closest_marker("backend"))}
     wanted, known = set(config.getoption("backend")), {mark.args[0] for mark in rows.values()}
     if rows and not wanted <= known:
@@ -98,9 +97,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if hasattr(config, "workerinput"):  # of pytest-xdist
         _begin_with_what_takes_long(items)
     if wanted:
-        unwanted = [item for item, mark in rows.items() if mark.args[0] not in wanted]
-        config.hook.pytest_deselected(items=unwanted)
-        items[:] = [item for item in items if item not in set(unwanted)]
+        _deselect(items, lambda item: item in rows and rows[item].args[0] not in wanted)
 
 
 # --- documentation ---------------------------------------------------------------------------

@@ -147,12 +147,13 @@ def test_a_store_that_works_in_pieces_is_found(tmp_path: Path, wrong: type[FileS
 
 
 @pytest.mark.exhaustive
+@pytest.mark.parametrize("histories", [100, pytest.param(2000, marks=pytest.mark.lengthy)])
 @pytest.mark.parametrize("kills", [False, True], ids=["unharmed", "killed"])
 @pytest.mark.parametrize(
     "place", ["document", "directory", "sqlite", "postgresql-machine", "mariadb", "redis"]
 )
 def test_every_store_is_linearizable(
-    place: str, kills: bool, configure: Configure, tmp_path: Path, at_length: bool
+    place: str, kills: bool, configure: Configure, tmp_path: Path, histories: int
 ) -> None:
     config = str(tmp_path / configure("linear", place))
 
@@ -160,5 +161,4 @@ def test_every_store_is_linearizable(
         return Jam(config).store
 
     in_steps = ("clear", "clear_others", "list_sessions") if place == "directory" else ()
-    histories = 2000 if at_length else 200
     check_linearizable(open_store, histories=histories, threads=1, kills=kills, in_steps=in_steps)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from jam_core import JamSessionCorrupt, JamSessionNotFound, JamStoreMissing, hash_id, session_handle
-from jam_testing import fork_unseen, survive_forks
+from jam_testing import SoftTimeLimit, fork_unseen, survive_forks, survive_interrupts
 
 from jam_lmdb import LmdbSessions
 
@@ -22,6 +22,17 @@ with lmdb.open(sys.argv[1], max_readers=1024) as database, database.begin(write=
 
 def test_children_forked_unseen(tmp_path: Path) -> None:
     survive_forks(LmdbSessions(tmp_path / "sessions.lmdb"), children=3, operations=40)
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+@pytest.mark.parametrize("kind", [SoftTimeLimit, KeyboardInterrupt])
+def test_interrupts_at_random_moments(
+    tmp_path: Path, kind: type[BaseException], threads: int
+) -> None:
+    store = LmdbSessions(tmp_path / "sessions.lmdb")
+    survived = survive_interrupts(store, 400, kind=kind, threads=threads)
+    assert survived.interrupted > 0
+    store.close()
 
 
 def test_a_parent_that_has_read_goes_on_after_a_child_has_let_go(tmp_path: Path) -> None:

@@ -46,19 +46,13 @@ def survive(path: Path, kind: type[BaseException], threads: int, operations: int
     store.close()
 
 
+@pytest.mark.parametrize("operations", [400, pytest.param(20_000, marks=pytest.mark.lengthy)])
 @pytest.mark.parametrize("threads", [1, 4])
 @pytest.mark.parametrize("kind", KINDS)
-def test_interrupts_at_random_moments(path: Path, kind: type[BaseException], threads: int) -> None:
-    survive(path, kind, threads, operations=400)
-
-
-@pytest.mark.exhaustive
-@pytest.mark.parametrize("threads", [1, 4])
-@pytest.mark.parametrize("kind", KINDS)
-def test_twenty_thousand_operations_interrupted(
-    path: Path, kind: type[BaseException], threads: int
+def test_interrupts_at_random_moments(
+    path: Path, kind: type[BaseException], threads: int, operations: int
 ) -> None:
-    survive(path, kind, threads, operations=20_000)
+    survive(path, kind, threads, operations)
 
 
 def descriptors() -> int:

@@ -8,7 +8,7 @@ from jam_json import JSONSessions
 from jam_testing import ConcurrencyContract, StoreFactory
 
 
-@pytest.mark.exhaustive  # test_contract.py runs a few rounds
+@pytest.mark.lengthy  # test_contract.py runs a few rounds
 class TestRaces(ConcurrencyContract):
     race_rounds = 1000
     clause_limit = 600.0

@@ -22,6 +22,9 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 KINDS = [SoftTimeLimit, KeyboardInterrupt]
+OPERATIONS = pytest.mark.parametrize(
+    "operations", [500, pytest.param(20_000, marks=pytest.mark.lengthy)]
+)
 
 
 @pytest.fixture
@@ -81,36 +84,36 @@ def test_interrupts_in_a_cluster(
 
 
 @pytest.mark.exhaustive
+@OPERATIONS
 @pytest.mark.parametrize("threads", [1, 8])
 @pytest.mark.parametrize("kind", KINDS)
-def test_thousands_of_operations_with_interrupts(
+def test_many_interrupts(
     far_server: TCPProxy,
     server: RedisServer,
     path: str,
     kind: type[BaseException],
     *,
     threads: int,
-    at_length: bool,
+    operations: int,
 ) -> None:
-    operations = 20_000 if at_length else 2_000
     # A busy machine is no outage: that is not what this is about.
     with RedisSessions(f"redis://127.0.0.1:{far_server.port}", path, socket_timeout=20) as store:
         survive(store, [server], path, operations, kind=kind, threads=threads)
 
 
 @pytest.mark.exhaustive
+@OPERATIONS
 @pytest.mark.parametrize("threads", [1, 8])
 @pytest.mark.parametrize("kind", KINDS)
-def test_thousands_of_operations_with_interrupts_in_a_cluster(
+def test_many_interrupts_in_a_cluster(
     far_cluster: Any,
     cluster_nodes: list[RedisServer],
     path: str,
     kind: type[BaseException],
     *,
     threads: int,
-    at_length: bool,
+    operations: int,
 ) -> None:
-    operations = 20_000 if at_length else 2_000
     with RedisSessions(far_cluster, path) as store:
         survive(store, cluster_nodes, path, operations, kind=kind, threads=threads)
 

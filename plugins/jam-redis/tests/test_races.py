@@ -12,9 +12,7 @@ from jam_core import JamSessionNotFound
 
 from .servers import RedisServer
 
-pytestmark = pytest.mark.parametrize(
-    "rounds", [500, pytest.param(5000, marks=pytest.mark.exhaustive)]
-)
+pytestmark = pytest.mark.parametrize("rounds", [500, pytest.param(5000, marks=pytest.mark.lengthy)])
 
 Action = Callable[[RedisSessions, str], Any]
 

