@@ -65,7 +65,7 @@ class Held(MemorySessions):
 
 
 async def began(held: Held) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not held.has_begun.is_set():
             await asyncio.sleep(0.001)
 

@@ -209,8 +209,9 @@ def test_most_sessions_change_as_ever_while_a_big_key_of_their_slot_moves(
     ("seconds", "max_age"),
     [
         (2, 5000),
-        pytest.param(20, None, marks=pytest.mark.exhaustive),
-        pytest.param(20, 5000, marks=pytest.mark.exhaustive),
+        pytest.param(2, None, marks=pytest.mark.exhaustive),
+        pytest.param(60, None, marks=pytest.mark.lengthy),
+        pytest.param(60, 5000, marks=pytest.mark.lengthy),
     ],
 )
 def test_clients_work_while_slots_move(
