@@ -1,6 +1,6 @@
 """What a call costs in an event loop, beside the drivers' own and other session stores.
 
-    python benchmarks/asyncio_overhead.py [--quick]
+    python -m benchmarks.asyncio_overhead [--quick] [--draw FILE]
 
 So many calls are always under way: 1, 16, 128. The variants take turns, block by block, so that
 what else the machine does falls on all alike; a figure is the best of the blocks. CPU is the
@@ -14,15 +14,18 @@ import json
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.budgets import ASYNCIO_BUDGETS
 from benchmarks.places import POSTGRESQL, MissingError, open_place
+from benchmarks.plot import Bar, chart
 from benchmarks.workload import CHANGED, DATA, TTL
 from jam import Jam as PlainJam
 from jam.aio import Jam
 
 AT_ONCE = (1, 16, 128)
+_FLOORS = ("redis.asyncio HGET", "redis.asyncio HGET, HSET", "asyncpg fetchval")
 Call = Callable[[], Awaitable[Any]]
 
 
@@ -185,20 +188,38 @@ def tell(variants: dict[str, Call], figures: dict[Any, Figure]) -> None:
             print(f"CPU of {name} over {other}, {at_once} at once: {ratio:.2f}, {limit} {met}")
 
 
-async def main(rounds: int, calls: int) -> None:
+def bars(variants: dict[str, Call], figures: dict[Any, Figure]) -> list[Bar]:
+    """Return the CPU of a call with the most calls at once, the cheapest first."""
+    found = []
+    for name in variants:
+        cpu = figures[name, AT_ONCE[-1]].cpu
+        kind = "ours" if "jam.aio" in name else "floor" if name in _FLOORS else "peer"
+        found.append(Bar(name, cpu, f"{cpu:.0f} us", kind))
+    return sorted(found, key=lambda bar: bar.value)
+
+
+async def main(rounds: int, calls: int, drawing: Path | None) -> None:
     """Measure at each place that is there."""
+    groups = {}
     for name, variants_at in (("valkey", redis_variants), ("postgresql", postgresql_variants)):
         try:
             with open_place(name, {"postgresql": POSTGRESQL}) as place:
                 async with AsyncExitStack() as stack:
                     variants = await variants_at(place.url, stack)
                     print(f"\n## {place.title}\n")
-                    tell(variants, await measure(variants, rounds, calls))
+                    figures = await measure(variants, rounds, calls)
+                    tell(variants, figures)
+                    groups[place.title] = bars(variants, figures)
         except (MissingError, ModuleNotFoundError) as error:
             print(f"left out: {name}: {error}")
+    picture = chart("In an event loop", f"CPU of a call, {AT_ONCE[-1]} at once", groups)
+    if drawing is not None and picture is not None:
+        drawing.write_text(picture.svg(), encoding="utf-8")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
-    asyncio.run(main(*((3, 800) if parser.parse_args().quick else (12, 4000))))
+    parser.add_argument("--draw", type=Path, metavar="FILE", help="an SVG file for the plot")
+    options = parser.parse_args()
+    asyncio.run(main(*((3, 800) if options.quick else (12, 4000)), options.draw))

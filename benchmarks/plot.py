@@ -28,15 +28,15 @@ def draw(figures: Figures, directory: Path) -> list[str]:
     grown = sorted({one.size for one in figures.growth}) or [0]
     most = f"time with {grown[-1]:,} sessions over time with {grown[0]:,}"
     charts = {
-        "reading": _chart("Reading a session: get", size, _operation(figures, "get")),
-        "writing": _chart("Changing a session: update", size, _operation(figures, "update")),
-        "growth": _chart("With more sessions", most, _growth(figures), one_scale=True),
-        "throughput": _chart("Many at once", "calls per second, and workers", _throughput(figures)),
+        "reading": chart("Reading a session: get", size, _operation(figures, "get")),
+        "writing": chart("Changing a session: update", size, _operation(figures, "update")),
+        "growth": chart("With more sessions", most, _growth(figures), one_scale=True),
+        "throughput": chart("Many at once", "calls per second, and workers", _throughput(figures)),
     }
-    for name, chart in charts.items():
-        if chart is not None:
-            (directory / f"{name}.svg").write_text(chart.svg(), encoding="utf-8")
-    return [f"{name}.svg" for name, chart in charts.items() if chart is not None]
+    for name, picture in charts.items():
+        if picture is not None:
+            (directory / f"{name}.svg").write_text(picture.svg(), encoding="utf-8")
+    return [f"{name}.svg" for name, picture in charts.items() if picture is not None]
 
 
 def _operation(figures: Figures, operation: str) -> dict[str, list[Bar]]:
@@ -91,7 +91,7 @@ def _is_of(one: Throughput, name: str, kind: str) -> bool:
     return mine == name and one.kind == kind and not one.failure
 
 
-def _chart(
+def chart(
     title: str, what: str, groups: dict[str, list[Bar]], *, one_scale: bool = False
 ) -> Picture | None:
     """Draw groups of bars, to one scale or each to its own; None if there is nothing to draw."""
@@ -99,30 +99,30 @@ def _chart(
     if not shown:
         return None
     rows = sum(map(len, shown.values()))
-    chart = Picture(
+    picture = Picture(
         f"{title}, {what}", 72 + _GROUP * len(shown) + _ROW * rows + (22 if _mixed(shown) else 0)
     )
-    chart.text(_MARGIN, 28, title, "title")
-    chart.text(_MARGIN, 47, what, "quiet")
+    picture.text(_MARGIN, 28, title, "title")
+    picture.text(_MARGIN, 47, what, "quiet")
     y = 58.0
     if _mixed(shown):
         for x, kind, words in ((16, "ours", "Jam"), (80, "floor", "floor"), (150, "peer", "peers")):
-            chart.bar(x, y, 12, kind)
-            chart.text(x + 18, y + 11, words, "quiet")
+            picture.bar(x, y, 12, kind)
+            picture.text(x + 18, y + 11, words, "quiet")
         y += 22
     widest = max(bar.value for bars in shown.values() for bar in bars)
     for name, bars in shown.items():
-        chart.text(_MARGIN, y + 26, name, "strong")
+        picture.text(_MARGIN, y + 26, name, "strong")
         y += _GROUP
         longest = widest if one_scale else _scale(bars)
         for bar in bars:
-            chart.text(_MARGIN, y + 11, bar.name, "quiet")
+            picture.text(_MARGIN, y + 11, bar.name, "quiet")
             cut = " (bar cut)" if bar.value > longest else ""
-            chart.text(WIDTH - _MARGIN, y + 11, bar.words + cut, "quiet", "end")
+            picture.text(WIDTH - _MARGIN, y + 11, bar.words + cut, "quiet", "end")
             width = max(2.0, (WIDTH - 2 * _MARGIN) * min(1.0, bar.value / longest))
-            chart.bar(_MARGIN, y + 16, width, bar.kind)
+            picture.bar(_MARGIN, y + 16, width, bar.kind)
             y += _ROW
-    return chart
+    return picture
 
 
 def _scale(bars: list[Bar]) -> float:
