@@ -58,8 +58,10 @@ _RECORD_METHODS = ("records", "restore", "replace")
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
 
-ATTEMPTS = 256  # at a compare-and-set
-_LONGEST_PAUSE = 0.02
+ATTEMPTS = 64  # at a compare-and-set
+# Seconds before the next attempt. Thousands of rivals get through only if few of them try at once;
+# with 0.02, they kept Redis busy for a minute, and most gave up.
+_LONGEST_PAUSE = 0.3
 
 
 class SessionOptions(TypedDict, total=False):

@@ -4,6 +4,7 @@ import asyncio
 import json
 import subprocess
 import sys
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -331,12 +332,12 @@ def test_ten_thousand_requests_at_once(redis_uri: str) -> None:
     try:
         first = site.begin("/", {}, "").answer()
         cookie = first.all("set-cookie")[0].partition(";")[0]
-        pending = [site.begin("/", {}, cookie if n % 2 else "") for n in range(10_000)]
-        statuses = {one.answer().status for one in pending}
+        pending = [site.begin("/", {}, "" if n % 10 else cookie) for n in range(10_000)]
+        statuses = Counter(one.answer().status for one in pending)
     finally:
         site.run(jam.close())
         site.close()
-    assert statuses <= {200, 503}  # 503: very many change one session, and some give up
+    assert statuses == {200: 10_000}  # also those, a thousand, that change the same session
 
 
 @pytest.mark.parametrize("module", ["jam_web", "jam_web.asgi", "jam_web.testing"])
