@@ -22,7 +22,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 KINDS = [SoftTimeLimit, KeyboardInterrupt]
-OPERATIONS = pytest.mark.parametrize(
+MANY = pytest.mark.parametrize(
     "operations", [500, pytest.param(20_000, marks=pytest.mark.lengthy)]
 )
 
@@ -84,7 +84,7 @@ def test_interrupts_in_a_cluster(
 
 
 @pytest.mark.exhaustive
-@OPERATIONS
+@MANY
 @pytest.mark.parametrize("threads", [1, 8])
 @pytest.mark.parametrize("kind", KINDS)
 def test_many_interrupts(
@@ -102,7 +102,7 @@ def test_many_interrupts(
 
 
 @pytest.mark.exhaustive
-@OPERATIONS
+@MANY
 @pytest.mark.parametrize("threads", [1, 8])
 @pytest.mark.parametrize("kind", KINDS)
 def test_many_interrupts_in_a_cluster(
