@@ -22,9 +22,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 KINDS = [SoftTimeLimit, KeyboardInterrupt]
-MANY = pytest.mark.parametrize(
-    "operations", [500, pytest.param(20_000, marks=pytest.mark.lengthy)]
-)
+MANY = pytest.mark.parametrize("operations", [500, pytest.param(20_000, marks=pytest.mark.lengthy)])
 
 
 @pytest.fixture
