@@ -192,6 +192,7 @@ def test_nothing_is_left_behind_by_a_certification(whole_run: WholeRun) -> None:
 # --- names -----------------------------------------------------------------------------------
 
 
+@pytest.mark.exhaustive
 def test_every_key_and_every_id_that_can_be_guessed_has_a_beginning_of_its_own(
     operator: Operator,
 ) -> None:

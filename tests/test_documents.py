@@ -777,6 +777,7 @@ def test_sessions_move_between_stores_of_documents_and_from_no_other(
         elsewhere.restore([foreign])
 
 
+@pytest.mark.exhaustive  # 64 attempts, and random pauses between them
 def test_too_many_writers_are_an_outage_that_ends(store: ShelfSessions, shelf: Shelf) -> None:
     session_id = store.create(USER, DATA)
     others = ShelfSessions(shelf, clock=store.clock)

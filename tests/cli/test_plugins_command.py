@@ -96,7 +96,13 @@ def test_what_is_installed_is_listed_and_healthy(tmp_path: Path) -> None:
     assert {"touch", "mutate", "durable", "shared"} <= set(found["json"]["capabilities"])
 
 
-@pytest.mark.parametrize("damage", [b"[console_scripts]\nno equals sign\n", b"\xff\n"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b"[console_scripts]\nno equals sign\n",
+        pytest.param(b"\xff\n", marks=pytest.mark.exhaustive),
+    ],
+)
 def test_a_distribution_whose_metadata_is_damaged_is_named_and_passed_over(
     toys: Site, damage: bytes
 ) -> None:

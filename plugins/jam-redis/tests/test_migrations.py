@@ -155,7 +155,8 @@ def test_nothing_is_lost_when_the_only_session_of_a_moving_slot_changes(
                 store.clear("bob")
 
 
-@pytest.mark.parametrize("max_age", [None, pytest.param(5000, marks=pytest.mark.exhaustive)])
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("max_age", [None, 5000])
 def test_what_ends_sessions_of_a_moving_slot(nodes: Nodes, path: str, max_age: int | None) -> None:
     """Delete and clear always work; they, and revoke, never say other than what they did."""
     with RedisSessions(nodes.uri, path, max_age=max_age) as store:

@@ -282,6 +282,7 @@ def test_a_cluster_that_has_lost_a_node(tmp_path: Path, path: str) -> None:
             store.create("ann", {})
 
 
+@pytest.mark.exhaustive
 def test_a_node_of_a_cluster_that_dies_under_threads(tmp_path: Path, path: str) -> None:
     with cluster(tmp_path / "cluster", node_timeout=1000) as nodes:
         uri = f"redis+cluster://127.0.0.1:{nodes[0].port}/"

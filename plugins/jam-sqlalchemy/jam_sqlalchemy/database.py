@@ -25,7 +25,7 @@ from jam_sqlalchemy.errors import (
 )
 from jam_sqlalchemy.exchange import Exchange, Values
 from jam_sqlalchemy.source import Source
-from jam_sqlalchemy.table import add_columns, check_table, create_table
+from jam_sqlalchemy.table import prepare_table
 
 _Outcome = TypeVar("_Outcome")
 
@@ -131,10 +131,7 @@ class Database:
 
     def _prepare_table(self, engine: Engine, *, create: bool) -> None:
         self._largest = check_mysql_connection(engine)
-        if create:
-            create_table(engine, self._table)
-            add_columns(engine, self._table)
-        check_table(engine, self._table)
+        prepare_table(engine, self._table, create=create)
         self.may_miss_rows = may_miss_rows(engine)
         self._version = engine.dialect.server_version_info
 

