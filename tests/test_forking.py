@@ -1,22 +1,11 @@
 """A child that was forked without Python's hooks has resources of its own."""
 
-import ctypes
 import os
 from threading import Thread
-from typing import Any
+
+from jam_testing import fork_unseen
 
 from jam_core import PerProcess
-
-
-def _forked_unseen(work: Any) -> int:
-    """Run `work` in a child that Python's fork hooks do not see; return its exit code."""
-    process: int = ctypes.PyDLL(None).fork()
-    if process == 0:
-        try:
-            os._exit(work())
-        finally:
-            os._exit(99)
-    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
 
 def test_a_process_makes_its_own_once() -> None:
@@ -30,11 +19,11 @@ def test_a_child_forked_unseen_makes_its_own_and_lets_the_inherited_go() -> None
     resource = PerProcess(object, let_go.append)
     inherited = resource()
 
-    def in_child() -> int:
+    def in_child() -> bool:
         own = resource()
-        return int(own is inherited or let_go != [inherited] or resource() is not own)
+        return own is not inherited and let_go == [inherited] and resource() is own
 
-    assert _forked_unseen(in_child) == 0
+    assert fork_unseen(in_child).result()
     assert resource() is inherited
     assert let_go == []
 
@@ -53,12 +42,12 @@ def test_a_child_is_not_stopped_by_a_thread_that_was_making_it() -> None:
     thread = Thread(target=resource)
     thread.start()
     os.read(begun[0], 1)
-    code = _forked_unseen(lambda: int(resource() != "made"))
+    made = fork_unseen(resource).result()
     os.write(go_on[1], b"1")
     thread.join()
     for end in (*begun, *go_on):
         os.close(end)
-    assert code == 0
+    assert made == "made"
 
 
 def test_what_was_discarded_is_made_again() -> None:
@@ -78,9 +67,9 @@ def test_a_child_that_discards_first_keeps_what_it_inherited_until_that_is_let_g
     resource = PerProcess(Connection, lambda _: told.append("nobody"))
     assert resource() is resource()
 
-    def in_child() -> int:
+    def in_child() -> bool:
         discarded = resource.discard()
         ended = list(told)
-        return int(discarded is not None or ended != [] or resource() is None or told != ["nobody"])
+        return discarded is None and ended == [] and resource() is not None and told == ["nobody"]
 
-    assert _forked_unseen(in_child) == 0
+    assert fork_unseen(in_child).result()

@@ -2,14 +2,13 @@
 
 import asyncio
 import contextvars
-import ctypes
-import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
+from jam_testing import fork_unseen
 
 from jam_core import Gathered, JamStoreUnavailable, PerLoop, in_thread, pause, wait
 from jam_core.greenlets import run
@@ -41,13 +40,7 @@ def test_what_the_coroutine_raises_is_raised() -> None:
 
 def test_the_background_goes_on_in_a_child_that_was_forked_unseen() -> None:
     assert wait(answer(1)) == 1
-    process: int = ctypes.PyDLL(None).fork()
-    if process == 0:
-        try:
-            os._exit(int(wait(answer(2)) != 2))
-        finally:
-            os._exit(99)
-    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 0
+    assert fork_unseen(lambda: wait(answer(2))).result() == 2
     assert wait(answer(3)) == 3
 
 
