@@ -54,7 +54,7 @@ def pytest_xdist_auto_num_workers() -> int:
 _LONG = [
     *("interrupts", "migrations", "races", "packaging", "logins", "linearizability", "crashes"),
     *("documents", "certification", "tutorial", "outages", "notes_app", "operators_night"),
-    *("sentinel", "expiry"),
+    *("sentinel", "expiry", "scaffold", "strangers", "start_page", "floor", "under_servers"),
 ]
 
 
