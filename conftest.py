@@ -12,7 +12,6 @@ tests of their own, which follow them in an empty environment; so have the pages
 where an `sh` block installs something or starts a server.
 """
 
-import gc
 import os
 import re
 import subprocess
@@ -99,15 +98,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         _begin_with_what_takes_long(items)
     if wanted:
         _deselect(items, lambda item: item in rows and rows[item].args[0] not in wanted)
-
-
-def pytest_collection_finish() -> None:
-    """Keep the collected tests from the garbage collector, for which they are a second's work.
-
-    Many tests collect garbage, to see that nothing is left open.
-    """
-    gc.collect()
-    gc.freeze()
 
 
 # --- documentation ---------------------------------------------------------------------------

@@ -53,7 +53,21 @@ async def change(request: Request) -> Response:
     return PlainTextResponse("changed")
 
 
-ROUTES = [Route(path, call) for path, call in zip(PATHS, (plain, read, change), strict=True)]
+async def load_and_read(request: Request) -> Response:
+    await request.scope["session"].load()
+    return await read(request)
+
+
+async def load_and_change(request: Request) -> Response:
+    await request.scope["session"].load()
+    return await change(request)
+
+
+def routes(*calls: Callable[[Request], Awaitable[Response]]) -> list[Route]:
+    return [Route(path, call) for path, call in zip(PATHS, calls, strict=True)]
+
+
+ROUTES = routes(plain, read, change)
 
 
 async def ask(app: App, path: str, cookie: str = "") -> str:
@@ -111,7 +125,11 @@ def bare_fastapi() -> App:
     from fastapi import FastAPI
 
     app = FastAPI()
-    app.add_route("/plain", plain)
+
+    @app.get("/plain")
+    async def plain() -> Response:
+        return PlainTextResponse("plain")
+
     return app
 
 
@@ -119,9 +137,12 @@ async def contenders(stack: AsyncExitStack, url: str) -> dict[str, App]:
     jam = Jam({"session": {**ONLY_REDIS, "redis_uri": url, "session_path": "jam"}})
     stack.push_async_callback(jam.close)
     ours = [Middleware(SessionMiddleware, jam=jam)]
+    when_asked = [Middleware(SessionMiddleware, jam=jam, preload=False)]
+    loading = routes(plain, load_and_read, load_and_change)
     found: dict[str, App] = {
         "bare Starlette": Starlette(routes=ROUTES),
         "jam-web, Starlette": Starlette(routes=ROUTES, middleware=ours),
+        "jam-web, Starlette, preload=False": Starlette(routes=loading, middleware=when_asked),
         "bare FastAPI": bare_fastapi(),
         "jam-web, FastAPI": fastapi_app(jam),
     }
