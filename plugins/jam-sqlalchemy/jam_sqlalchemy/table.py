@@ -161,14 +161,10 @@ def prepare_table(engine: Engine, table: Table, *, create: bool) -> None:
     lacking = _lacking(engine, table)
     if lacking is None and create:
         _create(engine, table)
-    elif lacking and create:
+        lacking = _lacking(engine, table)  # an earlier version of Jam may have been faster
+    if lacking and create:
         _add_columns(engine, table, lacking)
-        _refuse_without(engine, table, _lacking(engine, table))
-    else:
-        _refuse_without(engine, table, lacking)
-
-
-def _refuse_without(engine: Engine, table: Table, lacking: list[str] | None) -> None:
+        lacking = _lacking(engine, table)
     if lacking is None:
         raise JamStoreMissing(
             f"There is no table {table.fullname}. create_table = true would create it, as does a "

@@ -25,7 +25,7 @@ from jam_core import JamConfigurationError, JamStoreUnavailable
 from .asgi_site import ASGICases, ASGIPending, ASGISite, starlette_app
 from .cases import ENDS, CutOffCases, StreamCases, WebCases, end
 from .conftest import OpenSite, Proxied, Settings
-from .site import COOKIE, MEMORY, Browser, Commands, Pending
+from .site import COOKIE, MEMORY, PATIENCE, Browser, Commands, Pending
 
 
 class TestStarlette(ASGICases, WebCases, StreamCases, CutOffCases):
@@ -326,7 +326,8 @@ def store_in_file(tmp_path: Any) -> Settings:
 
 @pytest.mark.exhaustive
 def test_ten_thousand_requests_at_once(redis_uri: str) -> None:
-    jam = Jam({"session": {"session_type": "redis", "redis_uri": redis_uri}})
+    session = {"session_type": "redis", "redis_uri": redis_uri, "socket_timeout": PATIENCE}
+    jam = Jam({"session": session})
     app = SessionMiddleware(bare, jam=jam)
     site = ASGISite(app)
     try:
