@@ -72,18 +72,18 @@ def _begin_with_what_takes_long(items: list[pytest.Item]) -> None:
     items.sort(key=place)
 
 
-def _deselect(items: list[pytest.Item], unwanted: Callable[[pytest.Item], bool]) -> None:
-    deselected = [item for item in items if unwanted(item)]
-    if deselected:
-        deselected[0].config.hook.pytest_deselected(items=deselected)
-        items[:] = [item for item in items if not unwanted(item)]
+def _deselect(
+    config: pytest.Config, items: list[pytest.Item], unwanted: Callable[[pytest.Item], bool]
+) -> None:
+    config.hook.pytest_deselected(items=[item for item in items if unwanted(item)])
+    items[:] = [item for item in items if not unwanted(item)]
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Choose the rows: those that are named, or one of each kind of backend."""
+    """Leave out what is lengthy, and all rows but those named, or one of each kind of backend."""
     if "lengthy" not in config.option.markexpr:
-        _deselect(items, lambda item: item.get_closest_marker("lengthy") is not None)
+        _deselect(config, items, lambda item: item.get_closest_marker("lengthy") is not None)
     rows = {item: mark for item in items if (mark := item.get_closest_marker("backend"))}
     wanted, known = set(config.getoption("backend")), {mark.args[0] for mark in rows.values()}
     if rows and not wanted <= known:
@@ -97,7 +97,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if hasattr(config, "workerinput"):  # of pytest-xdist
         _begin_with_what_takes_long(items)
     if wanted:
-        _deselect(items, lambda item: item in rows and rows[item].args[0] not in wanted)
+        _deselect(config, items, lambda item: item in rows and rows[item].args[0] not in wanted)
 
 
 # --- documentation ---------------------------------------------------------------------------

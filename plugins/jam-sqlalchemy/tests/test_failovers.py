@@ -88,6 +88,9 @@ def test_a_primary_that_becomes_read_only_is_left_for_the_new_one(
         store.close()
 
 
+DAEMON = shutil.which("mariadbd") or shutil.which("mysqld") or "/usr/sbin/mariadbd"
+
+
 class MariaDB:
     """A MariaDB of the test's own, with a user `jam`."""
 
@@ -103,12 +106,12 @@ class MariaDB:
         command = [installer, "--no-defaults", *self._me, f"--datadir={self._home}", method]
         subprocess.run(command, check=True, capture_output=True)
 
-    def start(self, daemon: str, *options: str) -> None:
+    def start(self, *options: str) -> None:
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self.port = int(probe.getsockname()[1])
         self._server = subprocess.Popen(
             [
-                *(daemon, "--no-defaults", *self._me, f"--datadir={self._home}"),
+                *(DAEMON, "--no-defaults", *self._me, f"--datadir={self._home}"),
                 *("--bind-address=127.0.0.1", f"--port={self.port}", f"--socket={self._home}/s"),
                 *("--skip-name-resolve", *options),
             ],
@@ -125,12 +128,12 @@ class MariaDB:
             else:
                 return
 
-    def restart(self, daemon: str, *options: str) -> None:
+    def restart(self, *options: str) -> None:
         with suppress(OperationalError):  # the answer may be cut off
             self.as_root("SHUTDOWN")
         assert self._server is not None
         self._server.wait()
-        self.start(daemon, *options)
+        self.start(*options)
 
     def kill(self) -> None:
         if self._server is not None:
@@ -145,9 +148,6 @@ class MariaDB:
             connection.commit()
 
 
-DAEMON = shutil.which("mariadbd") or shutil.which("mysqld") or "/usr/sbin/mariadbd"
-
-
 @pytest.fixture
 def mariadb(tmp_path: Path) -> Iterator[Callable[[str], MariaDB]]:
     """Starts MariaDBs of the test's own."""
@@ -160,7 +160,7 @@ def mariadb(tmp_path: Path) -> Iterator[Callable[[str], MariaDB]]:
         server = MariaDB(tmp_path / name)
         started.append(server)
         server.install(installer)
-        server.start(DAEMON)
+        server.start()
         server.as_root(
             "CREATE DATABASE IF NOT EXISTS app",
             "CREATE USER jam@'127.0.0.1' IDENTIFIED BY 'secret'",
@@ -186,7 +186,7 @@ def test_a_mariadb_that_becomes_read_only_is_left_for_the_new_one(
         store.create("ann", {"n": 1})
         match code:
             case "1036":
-                old.restart(DAEMON, "--innodb-read-only")
+                old.restart("--innodb-read-only")
                 forwarder.switch("127.0.0.1", old.port)
             case "1290":
                 old.as_root("SET GLOBAL read_only = 1")
