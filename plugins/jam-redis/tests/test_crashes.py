@@ -3,7 +3,6 @@
 import os
 import random
 import signal
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +14,7 @@ from redis.retry import Retry
 
 from jam_core import JamSessionNotFound, JamStoreUnavailable
 
-from .servers import REDIS_62, RedisServer, wait_until
+from .servers import REDIS_62, RedisServer, Writers, wait_until
 
 
 def write_for_ever(uri: str, path: str) -> None:
@@ -86,53 +85,21 @@ def test_a_writer_that_is_killed_leaves_nothing_half_done(
         )
 
 
-class Load:
-    """Threads that use a store, and remember what they were told."""
+class Load(Writers):
+    """Uses the store in other ways, too, remembers what it was told, and bears no loss."""
+
+    bears = (JamStoreUnavailable,)
 
     def __init__(self, store: RedisSessions, threads: int) -> None:
-        self._store = store
-        self._stop = threading.Event()
-        self.rounds = [0] * threads
-        self.outages = 0
-        self.surprises: list[BaseException] = []
+        super().__init__(store, threads)
         self.last: dict[int, tuple[str, dict[str, Any]]] = {}
-        self._threads = [threading.Thread(target=self._run, args=(n,)) for n in range(threads)]
 
-    def __enter__(self) -> "Load":
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-    def wait_for_rounds(self) -> None:
-        """Wait until every thread has gone round once more."""
-        before = list(self.rounds)
-        wait_until(
-            lambda: all(now > then + 1 for now, then in zip(self.rounds, before, strict=True)),
-            "every thread works",
-        )
-
-    def _run(self, n: int) -> None:
-        while not self._stop.is_set():
-            try:
-                self._one_round(n)
-                self.rounds[n] += 1
-            except JamStoreUnavailable:
-                self.outages += 1
-            except BaseException as error:
-                self.surprises.append(error)
-                return
-
-    def _one_round(self, n: int) -> None:
+    def one_round(self, n: int) -> None:
         data = {"round": self.rounds[n]}
-        session_id = self._store.create(f"user {n}", data)
-        assert self._store.get(session_id) == data
-        self._store.update(session_id, {**data, "updated": True})
-        self._store.touch(session_id)
+        session_id = self.store.create(f"user {n}", data)
+        assert self.store.get(session_id) == data
+        self.store.update(session_id, {**data, "updated": True})
+        self.store.touch(session_id)
         self.last[n] = session_id, {**data, "updated": True}
 
 
@@ -146,12 +113,12 @@ def test_a_server_that_is_killed_and_restarted_under_load(
     store = RedisSessions(client or server.uri, path)
     with Load(store, threads=8) as load:
         for _ in range(3):
-            load.wait_for_rounds()
+            load.wait_until_all_write()
             server.kill()
-            outages = load.outages
-            wait_until(lambda outages=outages: load.outages > outages + 8, "the outage is noticed")  # type: ignore[misc]
+            outages = load.refused
+            wait_until(lambda outages=outages: load.refused > outages + 8, "the outage is noticed")  # type: ignore[misc]
             server = redis_on(REDIS_62, server, *keep)
-        load.wait_for_rounds()
+        load.wait_until_all_write()
     assert not load.surprises
     assert len(load.last) == 8
     for session_id, data in load.last.values():
