@@ -1,7 +1,8 @@
 """Session ids and session data as they are stored: minted, serialized, encrypted.
 
 An encrypted id or value is ``J$_`` followed by a Fernet token
-(https://github.com/fernet/spec/blob/master/Spec.md).
+(https://github.com/fernet/spec/blob/master/Spec.md). For data, that holds what the serializer
+wrote; if it is one session's alone, a NUL and the 32 characters of `owner_mark` come first.
 """
 
 import hashlib
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 SECRET_VARIABLE = "JAM_SESSION_AES_SECRET"  # noqa: S105  (a variable's name)
 """The environment variable that holds the keys of encryption."""
 _SEAL = "J$_"
+_OWNED = "\0"
+_OWNER_LENGTH = 32
 _KEY_LENGTH = 44  # 32 bytes in base64
 _MARK_LENGTH = 8
 _HANDLE_LENGTH = 16
@@ -85,6 +88,12 @@ def session_handle(session_id: str) -> str:
 def handle_of_hash(id_hash: str) -> str:
     """Return the `session_handle` of the session id that has this `hash_id`."""
     return id_hash[:_HANDLE_LENGTH]
+
+
+def owner_mark(session_key: str, id_hash: str) -> str:
+    """Return what identifies a session's owner and id in its encrypted data."""
+    owner = f"{id_hash}:{session_key}".encode("utf-8", "surrogatepass")
+    return hashlib.sha256(owner).hexdigest()[:_OWNER_LENGTH]
 
 
 def is_handle(handle: object) -> bool:
@@ -245,8 +254,13 @@ class SessionCodec:
             return None
         return hash_id(cast(str, session_id))
 
-    def encode(self, data: dict[str, Any]) -> str:
+    def encode(self, data: dict[str, Any], owner: str = "") -> str:
         """Return the text to store for `data`.
+
+        Args:
+            data: The data.
+            owner: What `BaseSession.owner_of` returns for the session: once encrypted, the text
+                opens for no other. "" if any may open it.
 
         Raises:
             JamSessionDataError: `data` is not a dict, or holds something that would not come back
@@ -268,21 +282,27 @@ class SessionCodec:
                 )
             if not self._writes_json or _may_lose(data, raw, text):
                 _check_for_losses(data, dumps)
-            return self._seal(text)
+            return self._seal(text, owner)
         # Not chained: the serializer's own error may contain the data.
         raise JamSessionDataError(_unwritable(dumps, data, failure))
 
-    def decode(self, text: str, where: str | Callable[[], str]) -> dict[str, Any] | None:
-        """Return the data from which `encode` made `text`, or None if it is forged.
+    def decode(
+        self, text: str, where: str | Callable[[], str], owner: str = ""
+    ) -> dict[str, Any] | None:
+        """Return the data from which `encode` made `text`.
 
         Args:
             text: What is stored.
             where: Where it is stored, for the error, or a function that says so.
+            owner: Whose it must be, if it was encoded for somebody.
+
+        Returns:
+            The data; None if the text is forged, or was copied from another session.
 
         Raises:
             JamSessionCorrupt: The serializer cannot read it.
         """
-        plain = self._unseal(text)
+        plain = self._unseal(text, owner)
         if plain is None:
             return None
         try:
@@ -314,27 +334,49 @@ class SessionCodec:
                     return mark
         return ""
 
-    def rekeyed(self, text: str) -> str | None:
-        """Return a stored text encrypted with the first key; None if no key decrypts it."""
-        plain = self._unseal(text)
-        return None if plain is None else self._seal(plain)
+    def rekeyed(self, text: str, owner: str = "", new_owner: str = "") -> str | None:
+        """Return a stored text encrypted with the first key.
+
+        Args:
+            text: The text.
+            owner: Whose it must be, if it was encoded for somebody.
+            new_owner: Whose it becomes; "": it stays the owner's.
+
+        Returns:
+            The new text; None if no key decrypts the text, or it is somebody else's.
+        """
+        plain = self._unseal(text, owner)
+        return None if plain is None else self._seal(plain, new_owner or owner)
 
     def seals_the_same(self, text: str, other: str) -> bool:
-        """Tell whether two stored texts hold the same, no matter which keys encrypted them."""
-        plain = self._unseal(text)
-        return plain is not None and plain == self._unseal(other)
+        """Tell whether two stored texts hold the same data, no matter for whom, with which keys."""
+        plain = self._opened(text)[1]
+        return plain is not None and plain == self._opened(other)[1]
 
-    def _seal(self, text: str) -> str:
+    def _seal(self, text: str, owner: str = "") -> str:
         if self._cipher is None:
             return text
-        return _SEAL + self._cipher.encrypt(text.encode("utf-8", "surrogatepass")).decode()
+        plain = f"{_OWNED}{owner}{text}" if owner else text
+        return _SEAL + self._cipher.encrypt(plain.encode("utf-8", "surrogatepass")).decode()
 
-    def _unseal(self, text: str) -> str | None:
+    def _unseal(self, text: str, owner: str) -> str | None:
         if self._cipher is None:
             return text
+        its_owner, plain = self._opened(text)
+        # Without an owner: from a store that seals to none, such as Redis, or from before there
+        # were owners. To end such texts for good, retire the keys that encrypted them.
+        return plain if its_owner in ("", owner) else None
+
+    def _opened(self, text: str) -> tuple[str, str | None]:
+        """Return whom a text is for, and what it holds: None if it is forged."""
+        if self._cipher is None:
+            return "", text
         if not text.startswith(_SEAL) or not text.isascii():
-            return None
-        return self._decrypt(self._cipher, text)
+            return "", None
+        plain = self._decrypt(self._cipher, text)
+        if plain is None or not plain.startswith(_OWNED):
+            return "", plain
+        return plain[1 : 1 + _OWNER_LENGTH], plain[1 + _OWNER_LENGTH :]
 
     def _decrypt(self, cipher: "Fernet | MultiFernet", sealed: str) -> str | None:
         try:

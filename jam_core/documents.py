@@ -211,9 +211,19 @@ class DocumentSessions(StorageSessions[DocumentPlace]):
 
     def write(self, place: DocumentPlace, change: Change) -> bool:
         """Change the session in its document."""
+        return self._change(place, place.id_hash, change)
 
+    def move(self, place: DocumentPlace, new_place: DocumentPlace, move: Move) -> bool:
+        """Move the session within its document, or to that of the user who logged in."""
+        if place.document != new_place.document:
+            return self._log_in(place, new_place, move)
+        return self._change(place, new_place.id_hash, move)
+
+    def _change(self, place: DocumentPlace, id_hash: str, change: Change | Move) -> bool:
         def put(document: _Document, body: Callable[[], _Entry]) -> bool | None:
             if place.id_hash not in document.entries:
+                return None
+            if id_hash != place.id_hash and id_hash in document.entries:
                 return None
             entry = document.entries[place.id_hash]
             record = self._record(document, place.id_hash)
@@ -223,27 +233,12 @@ class DocumentSessions(StorageSessions[DocumentPlace]):
             if changed is None:
                 return None
             kept = _body(entry) if change.data is None else body()
-            document.entries[place.id_hash] = _entry(changed, kept)
+            if id_hash != place.id_hash:
+                del document.entries[place.id_hash]
+            document.entries[id_hash] = _entry(changed, kept)
             return True
 
         return self._edit(place.document, put, change.data) is not None
-
-    def move(self, place: DocumentPlace, new_place: DocumentPlace, move: Move) -> bool:
-        """Move the session within its document, or to that of the user who logged in."""
-        if place.document != new_place.document:
-            return self._log_in(place, new_place, move)
-
-        def rename(document: _Document, _: object) -> bool | None:
-            if place.id_hash not in document.entries or new_place.id_hash in document.entries:
-                return None
-            moved = move.of(self._record(document, place.id_hash), self.clock())
-            if moved is None:
-                return None
-            kept = _body(document.entries.pop(place.id_hash))
-            document.entries[new_place.id_hash] = _entry(moved, kept)
-            return True
-
-        return self._edit(place.document, rename) is not None
 
     def remove(self, place: DocumentPlace) -> None:
         """Take the session out of its document."""

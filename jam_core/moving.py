@@ -277,7 +277,7 @@ class MovingSessions(BaseSession):
                 ended = bool(mark) and self._new.revoke(session_key, mark["handle"])
                 self._old.revoke(session_key, handle)
                 return ended
-            if self._old.replace(record, self._old.codec.encode(_ENDED)):
+            if self._old.replace(record, self._old.encode_for(record, _ENDED)):
                 self._old.revoke(session_key, handle)
                 return True
             pause_before(attempt + 1)
@@ -320,6 +320,11 @@ class MovingSessions(BaseSession):
     def restore(self, records: Sequence[SessionRecord]) -> int:
         """Store sessions as they are, in the new store."""
         return self._home.restore(records)
+
+    def owner_of(self, record: SessionRecord) -> str:
+        """Return what the store returns that the record is from, as far as that matters."""
+        keeps_ids = record.session_id is not None
+        return (self._new if keeps_ids == self._new.keeps_ids else self._old).owner_of(record)
 
     def replace(self, record: SessionRecord, data: str) -> bool:
         """Replace a session's stored text, wherever it is."""
@@ -397,13 +402,13 @@ class MovingSessions(BaseSession):
             JamSessionNotFound: It has just ended.
         """
         ends = [one for one in (end, seen.deadline) if one is not None]
-        text = seen.stored if _reads(store, seen) else store.codec.encode(seen.data or {})
+        is_read = _reads(store, seen)
         own_ttl = STORE_DEFAULT if seen.ttl == self._old.ttl else seen.ttl
         for new_id, _ in store.codec.new_ids(store.id_prefix(seen.session_key)):
             record = SessionRecord(
                 seen.session_key,
                 hash_id(new_id),
-                text,
+                seen.stored,
                 new_id,
                 seen.created_at,
                 _rounded(min(ends, default=None)),
@@ -411,6 +416,8 @@ class MovingSessions(BaseSession):
                 own_ttl,
                 store.codec.id_key,
             )
+            if not is_read or store.owner_of(record):
+                record = record._replace(data=store.encode_for(record, seen.data or {}))
             if store.restore([record]):
                 return new_id
             if ends and min(ends) < self._now() + _MOMENT:
@@ -438,7 +445,7 @@ class MovingSessions(BaseSession):
 
     def _mark_of(self, record: SessionRecord) -> dict[str, Any] | None:
         try:
-            return _mark_in(self._old.codec.decode(record.data, "A session"))
+            return _mark_in(self._old.data_of(record))
         except JamSessionCorrupt:
             return None
 

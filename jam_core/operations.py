@@ -8,9 +8,10 @@ import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from jam_core.codec import check_session_key, hash_id, is_handle
+from jam_core.codec import check_session_key, hash_id, is_handle, owner_mark
 from jam_core.exceptions import (
     JamSessionConflict,
     JamSessionDataError,
@@ -96,6 +97,8 @@ class Move(NamedTuple):
         id_key: The mark of the key that the new id is encrypted with.
         login: With a log-in: whose it becomes. Otherwise the session keeps its key, its deadline
             and any ttl of its own.
+        data: The new text, encrypted for the new id; None: the data stays.
+        former: Move only if this is the stored text; None: whatever that is.
     """
 
     now: float
@@ -104,6 +107,8 @@ class Move(NamedTuple):
     session_id: str
     id_key: str | None
     login: Login | None = None
+    data: str | None = None
+    former: str | None = None
 
     def of(self, record: SessionRecord | None, now: float | None = None) -> SessionRecord | None:
         """Return the record as it is afterwards; None if there is nothing to move.
@@ -113,7 +118,7 @@ class Move(NamedTuple):
             now: The moment, as in `Change.of`.
         """
         now = self.now if now is None else now
-        if record is None or record.ended(now):
+        if record is None or record.ended(now) or self.former not in (None, record.data):
             return None
         if self.login is not None:
             record = record._replace(**self.login.at(now)._asdict())
@@ -122,6 +127,7 @@ class Move(NamedTuple):
             session_id=self.session_id if record.session_id is not None else None,
             id_key=self.id_key,
             expires_at=expiry(now, self.ttl, record.ttl, record.deadline),
+            data=record.data if self.data is None else self.data,
         )
 
 
@@ -154,6 +160,8 @@ class StorageSessions(BaseSession, Generic[Place]):
 
     # A store that keeps the time itself takes `clock` as an option, and sets this.
     clock: Callable[[], float] = staticmethod(time.time)
+    # False for a layout that others read, who know nothing of owners.
+    seals_to_owner = True
 
     @abstractmethod
     def insert(self, place: Place, record: SessionRecord) -> bool:
@@ -274,7 +282,6 @@ class StorageSessions(BaseSession, Generic[Place]):
         max_age: Seconds = STORE_DEFAULT,
     ) -> str:
         """Store a new session and return its id."""
-        text = self.codec.encode(data)
         login = self._begun(session_key, ttl, max_age)
         end = expiry(login.created_at, self.ttl, login.ttl, login.deadline)
         for session_id, opened_id in self.codec.new_ids(self.id_prefix(session_key)):
@@ -282,7 +289,7 @@ class StorageSessions(BaseSession, Generic[Place]):
             record = SessionRecord(
                 session_key,
                 id_hash,
-                text,
+                self.codec.encode(data, self._owner(session_key, id_hash)),
                 session_id if self.keeps_ids else None,
                 login.created_at,
                 end,
@@ -299,6 +306,9 @@ class StorageSessions(BaseSession, Generic[Place]):
         place = self._place_to_read(session_id)
         if place is None:
             return None
+        if self._ties:
+            record = self.read(place, self.clock())
+            return None if record is None else self._data_at(place, record)
         text = self.read_data(place, self.clock())
         return None if text is None else self.codec.decode(text, lambda: self.where(place))
 
@@ -308,15 +318,15 @@ class StorageSessions(BaseSession, Generic[Place]):
         record = None if place is None else self.read(place, self.clock())
         if place is None or record is None:
             return None
-        data = self.codec.decode(record.data, lambda: self.where(place))
+        data = self._data_at(place, record)
         return None if data is None else self.shown(record, data)
 
     def update(
         self, session_id: str, data: dict[str, Any], *, seen: SessionInfo | None = None
     ) -> None:
         """Replace the session's data and restart its ttl."""
-        text = self.codec.encode(data)
         place = self._known(session_id)
+        text = self.codec.encode(data, self._owner_at(place))
         former = None if seen is None else text_of(seen)
         for _ in range(_SEALINGS):
             if self.write(place, Change(self.clock(), self.ttl, text, former)):
@@ -366,6 +376,8 @@ class StorageSessions(BaseSession, Generic[Place]):
             new_place = self._own_place(new_id, opened_id, id_hash)
             now = self.clock() if login is None else login.created_at
             move = Move(now, self.ttl, id_hash, new_id, self.codec.id_key, login)
+            if self._ties:
+                move = self._sealed_again(place, move)
             if new_place != place and self.move(place, new_place, move):
                 return new_id
             if self.read_data(place, self.clock()) is None:
@@ -387,6 +399,7 @@ class StorageSessions(BaseSession, Generic[Place]):
             lambda: self.read_data(place, self.clock()),
             lambda old, new: self.write(place, Change(self.clock(), self.ttl, new, old)),
             lambda: self.where(place),
+            self._owner_at(place),
         )
 
     @stands_on("remove_ended")
@@ -439,6 +452,49 @@ class StorageSessions(BaseSession, Generic[Place]):
         """Replace a session's stored text by compare-and-set."""
         change = Change(self.clock(), self.ttl, data, record.data, restart=False)
         return self.write(self.place_of(record), change)
+
+    def owner_of(self, record: SessionRecord) -> str:
+        """Return the session's `owner_mark` if data is encrypted, else ""."""
+        return self._owner(record.session_key, record.id_hash)
+
+    def _owner(self, session_key: str, id_hash: str) -> str:
+        return owner_mark(session_key, id_hash) if self._ties else ""
+
+    @cached_property
+    def _ties(self) -> bool:
+        return self.seals_to_owner and self.codec.id_key is not None
+
+    def _owner_at(self, place: Place) -> str:
+        """Return the owner of the session at a place, which has the same one as long as it lives.
+
+        Raises:
+            JamSessionNotFound: There is none.
+        """
+        if not self._ties:
+            return ""
+        record = self.read(place, self.clock())
+        if record is None:
+            raise JamSessionNotFound
+        return self.owner_of(record)
+
+    def _data_at(self, place: Place, record: SessionRecord) -> dict[str, Any] | None:
+        return self.codec.decode(record.data, lambda: self.where(place), self.owner_of(record))
+
+    def _sealed_again(self, place: Place, move: Move) -> Move:
+        """Return a move that brings along the data as it is now, sealed to the new id.
+
+        Raises:
+            JamSessionNotFound: There is no such session.
+        """
+        record = self.read(place, self.clock())
+        if record is None:
+            raise JamSessionNotFound
+        session_key = record.session_key if move.login is None else move.login.session_key
+        new_owner = self._owner(session_key, move.id_hash)
+        data = self.codec.rekeyed(record.data, self.owner_of(record), new_owner)
+        if data is None:  # copied from another session, or encrypted with a key that is gone
+            return move
+        return move._replace(data=data, former=record.data)
 
     def _begun(self, session_key: str, ttl: Seconds, max_age: Seconds) -> Login:
         """Return what a key's session begins with if it begins now."""

@@ -443,6 +443,7 @@ class BaseSession(ABC, metaclass=SessionMeta):
         read: Callable[[], str | None],
         swap: Callable[[str, str], bool],
         where: str | Callable[[], str],
+        owner: str = "",
     ) -> dict[str, Any]:
         """For store authors: `mutate` by compare-and-set, with bounded retries.
 
@@ -452,24 +453,52 @@ class BaseSession(ABC, metaclass=SessionMeta):
             swap: Stores the second text if the first is still the stored one, restarts the ttl, and
                 tells whether it did.
             where: Where the session is stored, for errors, or a function that says so.
+            owner: Whose the text is, see `owner_of`.
         """
         for attempt in range(ATTEMPTS):
             if attempt:
                 pause_before(attempt)
             stored = read()
-            data = None if stored is None else self.codec.decode(stored, where)
+            data = None if stored is None else self.codec.decode(stored, where, owner)
             if stored is None or data is None:
                 raise JamSessionNotFound
             changed = change(data)
             new_data = data if changed is None else changed
-            if swap(stored, self.codec.encode(new_data)):
+            if swap(stored, self.codec.encode(new_data, owner)):
                 return new_data
         raise JamSessionConflict
+
+    def owner_of(self, record: SessionRecord) -> str:
+        """Return what a session's data is encrypted together with, so that it is nobody else's.
+
+        It is an argument of the codec's methods. Here "": the data is not tied to the session.
+        """
+        return ""
+
+    def encode_for(self, record: SessionRecord, data: dict[str, Any]) -> str:
+        """Return the text that a session's record has with other data.
+
+        Raises:
+            JamSessionDataError: The data cannot be stored.
+        """
+        return self.codec.encode(data, self.owner_of(record))
+
+    def data_of(self, record: SessionRecord) -> dict[str, Any] | None:
+        """Return the data of a record; None if it is forged, or another session's.
+
+        Raises:
+            JamSessionCorrupt: It cannot be read.
+        """
+        return self.codec.decode(record.data, "A session", self.owner_of(record))
+
+    def rekeyed(self, record: SessionRecord) -> str | None:
+        """Return a record's text encrypted with the newest key; None if its data is forged."""
+        return self.codec.rekeyed(record.data, self.owner_of(record))
 
     def info_of(self, record: SessionRecord) -> SessionInfo | None:
         """For store authors: how `list_sessions` shows a live session; None: not at all."""
         try:
-            data = self.codec.decode(record.data, "A session")
+            data = self.data_of(record)
         except JamSessionCorrupt:
             return self.shown(record, None)
         return None if data is None else self.shown(record, data)

@@ -62,6 +62,16 @@ class FallsBackToPlainData(HasAPlainTwin):
         return data
 
 
+@caught_by("test_copied_data_opens_nothing")
+class SealsToNobody(FileSessions):
+    """Says whose the data is, but does not encrypt it together with that."""
+
+    seals_to_owner = False
+
+    def owner_of(self, record: SessionRecord) -> str:
+        return record.id_hash
+
+
 @caught_by("test_encrypted_data_is_not_taken_for_plain", "test_nothing_readable_is_stored")
 class EncryptsIdsOnly(HasAPlainTwin):
     """Stores plain data although encryption is on."""

@@ -325,8 +325,8 @@ class Migration:
         if is_lost(self._old, record):
             return None
         try:
-            data = self._old.codec.decode(record.data, "A session")
-            text = None if data is None else self._new.codec.encode(data)
+            data = self._old.data_of(record)
+            text = None if data is None else self._new.encode_for(record, data)
         except (JamSessionCorrupt, JamSessionDataError):
             return None
         if data is None or text is None:
@@ -368,7 +368,7 @@ def _rounded(moment: float | None) -> float | None:
 def _fingerprint(store: BaseSession, record: SessionRecord) -> bytes | None:
     """Return a digest of all that must be the same on both sides; None if it is unreadable."""
     try:
-        data = store.codec.decode(record.data, "A session")
+        data = store.data_of(record)
     except JamSessionCorrupt:
         return None
     return None if data is None else _fingerprint_of(record, data)

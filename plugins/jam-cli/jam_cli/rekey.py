@@ -148,7 +148,7 @@ def _pass(store: BaseSession, *, rewrite: bool) -> Pass:
                 continue
             found.sessions += 1
             if rewrite and not lost and mark != codec.id_key:
-                text = codec.rekeyed(record.data)
+                text = store.rekeyed(record)
                 done = text is not None and store.replace(record, text)
                 found.rewritten += done
                 found.missed += not done

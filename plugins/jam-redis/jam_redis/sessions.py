@@ -47,6 +47,7 @@ class RedisSessions(StorageSessions[Place]):
     aliases: ClassVar[Mapping[str, str]] = {"redis_sessions_key": "session_path"}
     guarantees = frozenset({"asyncio", "durable", "shared"})
     keeps_ids = True
+    seals_to_owner = False  # jamlib reads the same data
 
     def __init__(
         self,

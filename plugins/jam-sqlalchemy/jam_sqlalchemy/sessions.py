@@ -148,11 +148,15 @@ class SQLAlchemySessions(StorageSessions[str]):
         return self._database.run(statement, self._now(values), harmless_twice=harmless_twice) == 1
 
     def move(self, place: str, new_place: str, move: Move) -> bool:
-        """Update a row's id, and at log-in all but its data, unless the new id is taken."""
+        """Update a row's id, and at log-in its key and times, unless the new id is taken."""
         values: dict[str, Any] = {"the_id": place, "id_hash": new_place, "id_key": move.id_key}
+        is_sealed_again = move.data is not None
+        if is_sealed_again:
+            values |= {"data": move.data, "former": move.former}
         if move.login is None:
             values["store_ttl"] = pack_ttl(move.ttl)
-            return self._database.run(self._sql.move[False], self._now(values)) == 1
+            statement = self._sql.write[True, is_sealed_again]
+            return self._database.run(statement, self._now(values)) == 1
         values |= {
             "key_hash": hash_key(move.login.session_key),
             "session_key": readable_key(move.login.session_key),
@@ -165,7 +169,7 @@ class SQLAlchemySessions(StorageSessions[str]):
             times = {"now": now, "created_at": now, "deadline": login.deadline}
             return values | times | {"expires_at": self.expiry(now, login.deadline, login.ttl)}
 
-        return self._database.run(self._sql.move[True], with_times) == 1
+        return self._database.run(self._sql.write[False, is_sealed_again], with_times) == 1
 
     def remove(self, place: str) -> None:
         """Delete a row, if there is one."""

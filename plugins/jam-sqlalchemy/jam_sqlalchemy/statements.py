@@ -38,8 +38,8 @@ class Statements:
 
     Their parameters: `the_id` (hash of a session id), `the_ids` (several of them), `the_key` (hash
     of a session key), `handle` (the beginning of the hash of an id), `former` (data that must still
-    be there), `now`, and `store_ttl` (the store's, as `pack_ttl` makes it). `insert`, `restore`,
-    `write` and `move` set the columns that are passed as parameters.
+    be there), `now`, and `store_ttl` (the store's, as `pack_ttl` makes it). `insert`, `restore`
+    and `write` set the columns that are passed as parameters.
 
     Args:
         table: The table.
@@ -53,10 +53,8 @@ class Statements:
         read_data: Selects the data of a live session.
         read_many: Selects sessions by their ids, live or not.
         read_data_of_many: Selects their data, and what tells whether they are live.
-        write: Changes a live session; one for each case: whether the ttl restarts, and whether the
-            data must be `former`.
-        move: Changes a live session; one for each case: whether somebody logs in, which brings an
-            expiry along.
+        write: Changes a live session; one for each case: whether the ttl restarts (otherwise the
+            expiry is a parameter, or stays), and whether the data must be `former`.
         remove: Deletes a session.
         remove_key: Deletes every session of a key.
         remove_one: Deletes the live session of a key that has a handle.
@@ -100,7 +98,6 @@ class Statements:
             (False, False): keep,
             (False, True): keep.where(unchanged),
         }
-        self.move: dict[bool, Executable] = {False: restart, True: keep}
         self.remove = delete(table).where(the_row)
         self.remove_key = delete(table).where(of_key)
         is_it = row.id_hash.startswith(bindparam("handle"))

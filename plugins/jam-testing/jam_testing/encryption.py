@@ -17,6 +17,7 @@ from jam_core import (
     JsonEncoder,
     generate_aes_key,
 )
+from jam_core.hosting import RECORDS
 from jam_testing.fixtures import (
     DATA,
     KEY,
@@ -27,6 +28,7 @@ from jam_testing.fixtures import (
     Watch,
 )
 from jam_testing.promises import promise
+from jam_testing.records import records_of
 
 
 class CountingEncoder(BaseEncoder):
@@ -133,6 +135,24 @@ class EncryptionContract(StoreContract):
             assert "is_session_crypt" in str(error), "the error names the option that is off"
         else:
             assert answer is None, "without the key there is nothing to read"
+
+    @promise(
+        "encryption", "data copied into another session's record opens nothing", needs=[RECORDS]
+    )
+    def test_copied_data_opens_nothing(self, open_store: StoreFactory, secret: str) -> None:
+        store = open_store(is_session_crypt=True, session_aes_secret=secret)
+        ids = [store.create(KEY, {"n": 1}), store.create(KEY, DATA), store.create("thief", DATA)]
+        for _ in range(2):
+            own, same_key, other_key = records_of(store, *ids)
+            if not store.owner_of(own):
+                pytest.skip(f"the data of {type(store).__name__} is not sealed to its session")
+            for copied in (same_key, other_key):
+                assert store.replace(own, copied.data), "the text was the record's"
+                assert store.get(ids[0]) is None, "another session's data does not open"
+                assert store.replace(own._replace(data=copied.data), own.data)
+            assert store.get(ids[0]) == {"n": 1}, "its own data opens again"
+            ids = [store.rework(ids[0]), store.rework(ids[1], KEY), store.rework(ids[2], "thief")]
+            assert store.get(ids[0]) == {"n": 1}, "rework seals the data to the new id"
 
     @promise("encryption", "no id and no data is stored in readable form", needs=["snapshot"])
     def test_nothing_readable_is_stored(

@@ -226,7 +226,7 @@ class RecordsContract(StoreContract):
         session_id = old.create(KEY, DATA)
         store = open_store(is_session_crypt=True, session_aes_secret=[new_key, old_key])
         (record,) = records_of(store, session_id)
-        text = store.codec.rekeyed(record.data)
+        text = store.rekeyed(record)
         assert text is not None, "the old key is among the keys"
         assert store.replace(record, text), "nobody changed it meanwhile"
         (record,) = records_of(store, session_id)
