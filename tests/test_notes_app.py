@@ -303,6 +303,7 @@ def test_an_outage_is_no_log_out(serve: Serve, redis_config: tuple[Path, RedisSe
     assert answer.cookies == {}
 
 
+@pytest.mark.exhaustive
 def test_a_damaged_session_can_log_in_again(
     serve: Serve, redis_config: tuple[Path, RedisServer]
 ) -> None:
@@ -318,6 +319,7 @@ def test_a_damaged_session_can_log_in_again(
     assert is_logged_in(address, again.cookies)
 
 
+@pytest.mark.exhaustive
 def test_visitors_store_nothing(serve: Serve, redis_config: tuple[Path, RedisServer]) -> None:
     config, server = redis_config
     address = serve(config)
@@ -327,6 +329,7 @@ def test_visitors_store_nothing(serve: Serve, redis_config: tuple[Path, RedisSer
     assert server.client.dbsize() == 0
 
 
+@pytest.mark.exhaustive
 def test_an_id_does_not_tell_whose_session_it_is(
     serve: Serve, redis_config: tuple[Path, RedisServer]
 ) -> None:
@@ -334,6 +337,7 @@ def test_an_id_does_not_tell_whose_session_it_is(
     assert "ann" not in (decode_id(ask_to_log_in(address).cookies[COOKIE]) or "ann")
 
 
+@pytest.mark.exhaustive
 def test_no_log_in_with_the_old_password_outlives_it(address: str) -> None:
     """The password is checked while it changes; the session is stored after that."""
     mine = ask_to_log_in(address).cookies
@@ -357,6 +361,7 @@ def test_no_log_in_with_the_old_password_outlives_it(address: str) -> None:
     assert is_logged_in(address, changed.cookies)
 
 
+@pytest.mark.exhaustive
 def test_of_two_new_passwords_at_once_one_wins(address: str) -> None:
     """A thief who knows the old one does not get the last word."""
     mine = ask_to_log_in(address).cookies
@@ -373,6 +378,7 @@ def test_of_two_new_passwords_at_once_one_wins(address: str) -> None:
     assert [ask_to_log_in(address, one).status == 303 for one in new] == won
 
 
+@pytest.mark.exhaustive
 def test_a_new_password_is_not_too_short(address: str) -> None:
     mine = ask_to_log_in(address).cookies
     form = {"old": PASSWORD, "csrf": token_in(ask(address, "/", mine))}
@@ -382,6 +388,7 @@ def test_a_new_password_is_not_too_short(address: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/login", "/notes"])
+@pytest.mark.exhaustive
 def test_a_form_is_no_place_for_megabytes(address: str, path: str) -> None:
     assert ask(address, path, form={"text": "x" * 20_000}).status == 413
 

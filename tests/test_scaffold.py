@@ -101,6 +101,7 @@ def test_what_is_written_is_clean(tmp_path: Path, name: str) -> None:
     done(sys.executable, "-m", "ruff", "format", "--no-cache", "--check", ".", cwd=folder)
 
 
+@pytest.mark.exhaustive
 def test_what_is_written_is_typed(tmp_path: Path) -> None:
     write_plugin("mydb", tmp_path)
     done(sys.executable, "-m", "mypy", cwd=tmp_path / "jam-mydb")

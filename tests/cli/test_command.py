@@ -138,7 +138,9 @@ def test_a_terminal_is_given_colours_unless_it_wants_none(configured: Path) -> N
     assert not COLOUR.search(plain)
 
 
-@pytest.mark.parametrize("columns", [40, 80, 200])
+@pytest.mark.parametrize(
+    "columns", [40, *(pytest.param(n, marks=pytest.mark.exhaustive) for n in (80, 200))]
+)
 @pytest.mark.parametrize(
     "line", ["plugins", "plugins show redis", "check --config config.toml", "new-store x"]
 )

@@ -96,13 +96,8 @@ def test_what_is_installed_is_listed_and_healthy(tmp_path: Path) -> None:
     assert {"touch", "mutate", "durable", "shared"} <= set(found["json"]["capabilities"])
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        b"[console_scripts]\nno equals sign\n",
-        pytest.param(b"\xff\n", marks=pytest.mark.exhaustive),
-    ],
-)
+@pytest.mark.parametrize("damage", [b"[console_scripts]\nno equals sign\n", b"\xff\n"])
+@pytest.mark.exhaustive
 def test_a_distribution_whose_metadata_is_damaged_is_named_and_passed_over(
     toys: Site, damage: bytes
 ) -> None:
@@ -118,6 +113,7 @@ def test_a_distribution_whose_metadata_is_damaged_is_named_and_passed_over(
     assert "foreign 1.0 has an entry_points.txt that cannot be read" in ran.out
 
 
+@pytest.mark.exhaustive
 def test_plugins_inside_of_a_zipapp_are_looked_into(toys: Site) -> None:
     toys.install_store("toy", HEALTHY)
     (toys.path / "__main__.py").write_text("import jam_cli, sys\nsys.exit(jam_cli.main())\n")
@@ -147,6 +143,7 @@ def test_plugins_that_behave_badly_are_listed_beside_the_others(toys: Site) -> N
         assert found[name]["healthy"], found[name]["reason"]
 
 
+@pytest.mark.exhaustive
 def test_people_read_the_same(toys: Site) -> None:
     toys.install_store("raises", BADLY["raises"])
     ran = listing(toys)
@@ -158,6 +155,7 @@ def test_people_read_the_same(toys: Site) -> None:
 
 
 @pytest.mark.parametrize("habit", [PRINTS, STARTS_A_THREAD])
+@pytest.mark.exhaustive
 def test_a_plugin_that_prints_or_leaves_a_thread_behind_is_healthy(toys: Site, habit: str) -> None:
     toys.install("jam-toy", {"toy_toy": habit + "from toy_store import Store"}, {})
     toys.install_store("toy", HEALTHY, module="toy_store", name="jam-other")
@@ -190,6 +188,7 @@ def test_two_that_claim_one_name_are_both_listed_and_broken(toys: Site) -> None:
     assert "as above" in shown
 
 
+@pytest.mark.exhaustive
 def test_what_a_store_can_do_is_told_by_what_it_lacks(toys: Site) -> None:
     less = """
         from jam_core import BaseSession
@@ -204,6 +203,7 @@ def test_what_a_store_can_do_is_told_by_what_it_lacks(toys: Site) -> None:
     assert re.search(r"✓ json jam-json \S+ every operation, durable, shared ✓", shown)
 
 
+@pytest.mark.exhaustive
 def test_a_wrapping_plugin_is_listed_with_what_it_wraps(toys: Site) -> None:
     toys.install_wrapper("audit", AUDIT, attribute="Audit")
     toys.install_wrapper("idle", "class Idle: pass", attribute="Idle")

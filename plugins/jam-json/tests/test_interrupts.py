@@ -95,6 +95,13 @@ ACTIONS: dict[str, Callable[[JSONSessions, str], object]] = {
     "log in": lambda store, session_id: store.rework(session_id, "user"),
     "purge": lambda store, _: store.purge(),
 }
+# Those that take different ways; the others are for CI.
+SOME_ACTIONS = [
+    name
+    if name in ("create", "get", "update", "log in", "clear_others", "purge")
+    else pytest.param(name, marks=pytest.mark.exhaustive)
+    for name in ACTIONS
+]
 
 
 @pytest.mark.parametrize(
@@ -104,7 +111,7 @@ ACTIONS: dict[str, Callable[[JSONSessions, str], object]] = {
         pytest.param(True, id="others have folded", marks=pytest.mark.exhaustive),
     ],
 )
-@pytest.mark.parametrize("name", list(ACTIONS))
+@pytest.mark.parametrize("name", SOME_ACTIONS)
 def test_struck_at_each_moment(path: Path, name: str, others_have_folded: bool) -> None:
     store, other = JSONSessions(path, lock_timeout=0.5), JSONSessions(path)
     before = descriptors()
@@ -205,7 +212,7 @@ class FailingDisk:
         return run
 
 
-@pytest.mark.parametrize("name", [*ACTIONS, "close"])
+@pytest.mark.parametrize("name", [*SOME_ACTIONS, "close"])
 def test_a_system_call_that_fails_once_is_an_outage_and_no_more(
     path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:

@@ -45,7 +45,7 @@ def demote(setup: SentinelSetup) -> None:
     [
         pytest.param(crash, False, id="crash, own client"),
         pytest.param(crash, True, id="crash, caller's client", marks=pytest.mark.exhaustive),
-        pytest.param(demote, False, id="demotion, own client"),
+        pytest.param(demote, False, id="demotion, own client", marks=pytest.mark.exhaustive),
     ],
 )
 def test_a_failover_while_sessions_are_written(
