@@ -57,6 +57,15 @@ _LONG = [
 ]
 
 
+_EXAMPLE = Path(__file__).parent / "examples" / "jam-lmdb" / "tests" / "test_contract.py"
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Give the contract of the example a row, as the plugins' conftest.py do."""
+    if item.path == _EXAMPLE:
+        item.add_marker(pytest.mark.backend("lmdb", by_default=False))
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Have pytest-xdist begin with the first files, not with those that have the most tests."""
     config.option.loadscopereorder = False

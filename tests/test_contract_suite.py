@@ -52,6 +52,7 @@ class TestMemorySessions(SessionContract):
         return damage
 
 
+@pytest.mark.exhaustive
 class TestFileSessions(FileContract):
     pass
 

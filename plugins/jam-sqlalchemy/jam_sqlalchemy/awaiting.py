@@ -12,12 +12,10 @@ from types import coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Engine, event
-from sqlalchemy.exc import DisconnectionError
-from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from jam_core import wait
 from jam_sqlalchemy.errors import HangingError
-from jam_sqlalchemy.pool import has_spoken
 
 if TYPE_CHECKING:
     import asyncio
@@ -138,18 +136,6 @@ class _Leave:
                 await_only(connection.driver_connection.close(timeout=patience))
             except TimeoutError:
                 self._hung_at = time.monotonic()
-
-
-def replace_what_was_closed(engine: Engine) -> None:
-    """Let an engine of an awaited driver connect again if the server closed a connection."""
-    event.listen(engine, "checkout", _refuse_what_was_closed)
-
-
-def _refuse_what_was_closed(
-    connection: Any, _: ConnectionPoolEntry, __: PoolProxiedConnection
-) -> None:
-    if has_spoken(connection.driver_connection):
-        raise DisconnectionError
 
 
 class HiddenParameters(tuple[Any, ...]):

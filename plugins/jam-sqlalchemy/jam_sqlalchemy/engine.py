@@ -9,9 +9,9 @@ from sqlalchemy import URL, Engine, StaticPool, create_engine, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from jam_core import JamConfigurationError, is_loopback
-from jam_sqlalchemy.awaiting import close_in_time, hide_parameters, replace_what_was_closed
+from jam_sqlalchemy.awaiting import close_in_time, hide_parameters
 from jam_sqlalchemy.limits import READ_TIMEOUT
-from jam_sqlalchemy.pool import SessionPool
+from jam_sqlalchemy.pool import SessionPool, replace_what_was_closed
 from jam_sqlalchemy.poolers import keep_nothing_behind_poolers
 from jam_sqlalchemy.sqlite import (
     KeptConnection,

@@ -30,6 +30,7 @@ from jam_core import PerLoop, PerProcess
 from jam_sqlalchemy.awaiting import call_on
 from jam_sqlalchemy.engine import is_in_memory
 from jam_sqlalchemy.errors import HangingError, UnsentError, foreign, leaves_no_doubt
+from jam_sqlalchemy.pool import replace_what_was_closed
 from jam_sqlalchemy.source import Source
 from jam_sqlalchemy.sqlite import close_idle, end_memory
 
@@ -135,6 +136,8 @@ class Exchange:
         engine = self._source.engine()
         if not (self._must_keep or isinstance(engine.pool, StaticPool)):
             _watch(engine)
+            if not self._source.is_ours:
+                replace_what_was_closed(engine)
         return _Open(engine)
 
     def _run(

@@ -7,6 +7,8 @@ from queue import Empty, SimpleQueue
 from threading import Lock
 from typing import Any
 
+from sqlalchemy import Engine, event
+from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlalchemy.pool import ConnectionPoolEntry, Pool
 
@@ -171,6 +173,16 @@ class SessionPool(Pool):
         return f"{self._idle.qsize()} connections idle, {self.checkedout()} in use"
 
 
+def replace_what_was_closed(engine: Engine) -> None:
+    """Let an engine with another pool connect again if the server closed a connection."""
+    event.listen(engine, "checkout", _refuse_what_was_closed)
+
+
+def _refuse_what_was_closed(_: object, record: ConnectionPoolEntry, __: object) -> None:
+    if has_spoken(record.driver_connection):
+        raise DisconnectionError  # the pool takes another
+
+
 def has_spoken(connection: Any) -> bool:
     """Tell whether the server has sent something unasked, as it does when it closes.
 
@@ -185,10 +197,10 @@ def has_spoken(connection: Any) -> bool:
     elif hasattr(connection, "_reader"):  # aiomysql
         is_over = connection._reader is None or connection._reader.at_eof()
         descriptor = -1 if is_over else _descriptor(connection._writer.transport)
-    elif hasattr(connection, "pgconn"):  # psycopg
-        descriptor = -1 if connection.closed else connection.fileno()
     elif hasattr(connection, "_sock"):  # PyMySQL
         descriptor = -1 if connection._sock is None else connection._sock.fileno()
+    elif hasattr(connection, "fileno"):  # psycopg, psycopg2, mysqlclient
+        descriptor = -1 if getattr(connection, "closed", False) else connection.fileno()
     else:
         return False
     if descriptor < 0:

@@ -214,10 +214,12 @@ def test_a_mariadb_that_becomes_read_only_is_left_for_the_new_one(
 
 @pytest.mark.parametrize("database_uri", WITH_SERVER, indirect=True)
 @pytest.mark.parametrize("write", WRITES, ids=["create", "update", "mutate", "touch", "ping"])
+@pytest.mark.parametrize("callers", [False, True], ids=["", "caller's engine"])
 def test_a_connection_that_the_server_has_closed_meanwhile_fails_nothing(
     open_store: Opener,
     database_uri: str,
     write: Callable[[SQLAlchemySessions, str], object],
+    callers: bool,
 ) -> None:
     limits = {
         "postgresql": {"connect_args": {"options": "-c idle_session_timeout=1000"}},
@@ -242,9 +244,11 @@ def test_a_connection_that_the_server_has_closed_meanwhile_fails_nothing(
 
     event.listen(Engine, "connect", note)
     try:
-        store = open_store(pool_size=1, max_overflow=0, **limits[engine.dialect.name])
+        options = {"pool_size": 1, "max_overflow": 0, **limits[engine.dialect.name]}
+        own = create_engine(database_uri, **options) if callers else None
+        store = open_store(own) if own else open_store(**options)
         session_id = store.create("ann", {"n": 0})
-        (idle,) = ids
+        idle = ids[-1]
         give_up_at = time.monotonic() + 20
         with engine.connect() as connection:
             while connection.execute(text(query), {"id": idle}).scalar():
@@ -253,6 +257,8 @@ def test_a_connection_that_the_server_has_closed_meanwhile_fails_nothing(
                 time.sleep(0.02)
         write(store, session_id)
         assert ids[-1] != idle
+        if own:
+            own.dispose()
     finally:
         event.remove(Engine, "connect", note)
 
