@@ -43,9 +43,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(optionalhook=True)  # of pytest-xdist
 def pytest_xdist_auto_num_workers() -> int:
-    """Return twice as many workers as cores: a server's clock is often waited for."""
+    """Return one worker more than there are cores: a server's clock is often waited for."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return 2 * (cores or 1)
+    return (cores or 1) + 1
 
 
 # Few tests that take long, one after the other. The longest first: a worker that began with one of
