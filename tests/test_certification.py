@@ -303,6 +303,7 @@ def test_what_runs_the_suite_brings_what_the_clauses_on_asyncio_need() -> None:
     assert any(one.startswith("jam-core[aio]") for one in project["project"]["dependencies"])
 
 
+@pytest.mark.exhaustive
 def test_a_part_of_the_suite_is_no_verdict(operator: Operator) -> None:
     operator.configure('[jam.session]\nsession_type = "json"')
     run = operator.certify("json", "-k", "touch_leaves")
@@ -332,6 +333,7 @@ def test_a_failure_shows_no_secret_of_the_configuration(operator: Operator, wish
 # --- options ---------------------------------------------------------------------------------
 
 
+@pytest.mark.exhaustive
 def test_what_a_clause_asks_for_wins_over_the_configuration(operator: Operator) -> None:
     operator.configure(
         f"""
@@ -349,6 +351,7 @@ session_aes_secret = "{generate_aes_key().decode()}"
     assert "0 failed, 0 skipped" in run.text
 
 
+@pytest.mark.exhaustive
 def test_the_pointer_chooses_the_table(operator: Operator) -> None:
     operator.configure(
         '[jam.session]\nsession_type = "json"\njson_path = "config.toml/sessions.json"\n'

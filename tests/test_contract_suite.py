@@ -121,6 +121,7 @@ for _name in clauses_of(SessionContract):
         setattr(TestServedSessions, _name, None)
 
 
+@pytest.mark.exhaustive
 def test_the_ids_of_the_clauses_are_the_same_in_every_run() -> None:
     def collect(seed: str) -> list[str]:
         command = [sys.executable, "-m", "pytest", "--collect-only", "-q", __file__]

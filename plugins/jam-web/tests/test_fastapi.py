@@ -92,6 +92,7 @@ class TestFastAPI(ASGICases, WebCases, StreamCases):
         assert browser.data == {"a": 1}
 
 
+@pytest.mark.exhaustive
 class TestSyncEndpoints(ASGICases, WebCases, StreamCases):
     default_store = "json"
     app_of = sync_app
