@@ -49,11 +49,13 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 # Few tests that take long, one after the other. The longest first: a worker that began with one of
-# these files when the others have finished would keep everybody waiting.
+# these files when the others have finished would keep everybody waiting. In turns those that wait
+# for a clock and those that need the processor.
 _LONG = [
-    *("interrupts", "migrations", "races", "packaging", "logins", "linearizability", "crashes"),
-    *("documents", "certification", "tutorial", "outages", "notes_app", "operators_night"),
-    *("sentinel", "expiry", "scaffold", "strangers", "start_page", "floor", "under_servers"),
+    *("packaging", "expiry", "contract", "interrupts", "outages", "documents", "tutorial"),
+    *("certification", "sentinel", "logins", "aio", "crashes", "migrations", "races"),
+    *("linearizability", "operators_night", "notes_app", "strangers", "scaffold", "start_page"),
+    *("floor", "under_servers"),
 ]
 
 
