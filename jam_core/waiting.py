@@ -104,7 +104,8 @@ class _BackgroundLoop:
     def __init__(self) -> None:
         import asyncio
 
-        self._loop = asyncio.new_event_loop()
+        # Not the policy's: a loop of libuv may hang in a child whose fork it did not see.
+        self._loop = asyncio.SelectorEventLoop()
         Thread(target=self._loop.run_forever, name="jam-event-loop", daemon=True).start()
 
     def run(self, awaitable: Awaitable[_Result]) -> _Result:
