@@ -4,12 +4,15 @@ import json
 from typing import Any
 
 import pytest
+from jam_testing.memory import MemorySessions
 
 from jam_core import (
     STORE_DEFAULT,
     JamSessionCorrupt,
     Seconds,
     SessionRecord,
+    generate_aes_key,
+    hash_id,
     pack_record,
     unpack_record,
 )
@@ -52,3 +55,24 @@ def test_anything_else_is_damaged(text: str | bytes) -> None:
     with pytest.raises(JamSessionCorrupt) as caught:
         unpack_record(text, lambda: "here")
     assert caught.value.message == "here is damaged. It was left as it is."
+
+
+def test_what_was_sealed_to_nobody_opens_until_it_is_sealed_to_its_session() -> None:
+    """As data is that was encrypted before there were owners."""
+    old, new = generate_aes_key(), generate_aes_key()
+    before = MemorySessions(is_session_crypt=True, session_aes_secret=old)
+    session_id, copied = before.create("ann", {"n": 1}), before.create("ann", {})
+    store = MemorySessions(is_session_crypt=True, session_aes_secret=[new, old])
+    store.restore([one._replace(data=before.codec.encode({"n": 1})) for one in before.records()])
+    assert store.get(session_id) == store.get(copied) == {"n": 1}
+    for record in list(store.records()):
+        sealed = store.rekeyed(record)
+        assert sealed is not None
+        assert store.replace(record, sealed)
+    assert store.get(session_id) == {"n": 1}
+    its_own, another = (
+        next(one for one in store.records() if one.id_hash == hash_id(an_id))
+        for an_id in (session_id, copied)
+    )
+    assert store.replace(its_own, another.data)
+    assert store.get(session_id) is None
