@@ -92,7 +92,8 @@ def handle_of_hash(id_hash: str) -> str:
 
 def owner_mark(session_key: str, id_hash: str) -> str:
     """Return what identifies a session's owner and id in its encrypted data."""
-    owner = f"{id_hash}:{session_key}".encode("utf-8", "surrogatepass")
+    # Joined, not formatted: a member of a StrEnum, for example, is formatted as its name.
+    owner = ":".join((id_hash, session_key)).encode("utf-8", "surrogatepass")
     return hashlib.sha256(owner).hexdigest()[:_OWNER_LENGTH]
 
 
@@ -195,7 +196,7 @@ class SessionCodec:
             if not isinstance(random_part, str) or not random_part:
                 raise JamConfigurationError("id_factory must return a non-empty string.")
             opened_id = prefix + random_part
-            session_id = self._seal(opened_id)
+            session_id = self.seal(opened_id)
             if len(session_id) > LONGEST_ID:
                 raise JamSessionDataError(
                     f"The session id would have {len(session_id)} characters, and the limit is "
@@ -266,6 +267,14 @@ class SessionCodec:
             JamSessionDataError: `data` is not a dict, or holds something that would not come back
                 unchanged.
         """
+        return self.seal(self.write(data), owner)
+
+    def write(self, data: dict[str, Any]) -> str:
+        """Return what `encode` encrypts: what the serializer makes of `data`, checked.
+
+        Raises:
+            JamSessionDataError: As `encode` raises it.
+        """
         if not isinstance(data, dict):
             raise JamSessionDataError(f"Session data must be a dict, not {type(data).__name__}.")
         dumps = self._serializer.dumps
@@ -282,7 +291,7 @@ class SessionCodec:
                 )
             if not self._writes_json or _may_lose(data, raw, text):
                 _check_for_losses(data, dumps)
-            return self._seal(text, owner)
+            return text
         # Not chained: the serializer's own error may contain the data.
         raise JamSessionDataError(_unwritable(dumps, data, failure))
 
@@ -334,6 +343,10 @@ class SessionCodec:
                     return mark
         return ""
 
+    def opens(self, text: str, owner: str = "") -> bool:
+        """Tell whether `decode` would open a stored text."""
+        return self._unseal(text, owner) is not None
+
     def rekeyed(self, text: str, owner: str = "", new_owner: str = "") -> str | None:
         """Return a stored text encrypted with the first key.
 
@@ -346,14 +359,15 @@ class SessionCodec:
             The new text; None if no key decrypts the text, or it is somebody else's.
         """
         plain = self._unseal(text, owner)
-        return None if plain is None else self._seal(plain, new_owner or owner)
+        return None if plain is None else self.seal(plain, new_owner or owner)
 
     def seals_the_same(self, text: str, other: str) -> bool:
         """Tell whether two stored texts hold the same data, no matter for whom, with which keys."""
         plain = self._opened(text)[1]
         return plain is not None and plain == self._opened(other)[1]
 
-    def _seal(self, text: str, owner: str = "") -> str:
+    def seal(self, text: str, owner: str = "") -> str:
+        """Return what `encode` returns for what `write` has returned."""
         if self._cipher is None:
             return text
         plain = f"{_OWNED}{owner}{text}" if owner else text
@@ -364,7 +378,7 @@ class SessionCodec:
             return text
         its_owner, plain = self._opened(text)
         # Without an owner: from a store that seals to none, such as Redis, or from before there
-        # were owners. To end such texts for good, retire the keys that encrypted them.
+        # were owners.
         return plain if its_owner in ("", owner) else None
 
     def _opened(self, text: str) -> tuple[str, str | None]:
@@ -418,13 +432,15 @@ def _bytes_of(key: bytes | str) -> bytes:
 def _try_serializer(serializer: BaseEncoder | type[BaseEncoder]) -> None:
     """Find out at the start whether a serializer works at all."""
     try:
-        serializer.dumps({}).decode()
+        text = serializer.dumps({}).decode()
     except Exception as error:
         _raise_unless_refused(error, lambda: serializer.dumps({}).decode())
         raise JamConfigurationError(
             f"The serializer does not work: {type(error).__name__}: {error}. It must be a "
             "subclass of jam_core.BaseEncoder, or an instance of one, that writes UTF-8 text."
         ) from error
+    if text.startswith(_OWNED):
+        raise JamConfigurationError("The serializer must not write a NUL first: it has a meaning.")
 
 
 def _may_be_deep(text: str) -> bool:

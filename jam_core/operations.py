@@ -21,7 +21,7 @@ from jam_core.exceptions import (
 )
 from jam_core.lifetimes import STORE_DEFAULT, Seconds, StoreDefault, expiry, own_limit
 from jam_core.records import SessionInfo, SessionRecord, check_id_hash
-from jam_core.session import BaseSession, text_of
+from jam_core.session import ATTEMPTS, BaseSession, pause_before, text_of
 
 _SEALINGS = 3  # how often seen data may be re-encrypted with another key meanwhile
 
@@ -282,6 +282,7 @@ class StorageSessions(BaseSession, Generic[Place]):
         max_age: Seconds = STORE_DEFAULT,
     ) -> str:
         """Store a new session and return its id."""
+        written = self.codec.write(data)
         login = self._begun(session_key, ttl, max_age)
         end = expiry(login.created_at, self.ttl, login.ttl, login.deadline)
         for session_id, opened_id in self.codec.new_ids(self.id_prefix(session_key)):
@@ -289,7 +290,7 @@ class StorageSessions(BaseSession, Generic[Place]):
             record = SessionRecord(
                 session_key,
                 id_hash,
-                self.codec.encode(data, self._owner(session_key, id_hash)),
+                self.codec.seal(written, self._owner(session_key, id_hash)),
                 session_id if self.keeps_ids else None,
                 login.created_at,
                 end,
@@ -308,7 +309,7 @@ class StorageSessions(BaseSession, Generic[Place]):
             return None
         if self._ties:
             record = self.read(place, self.clock())
-            return None if record is None else self._data_at(place, record)
+            return None if record is None else self._data_at(place, record, session_id)
         text = self.read_data(place, self.clock())
         return None if text is None else self.codec.decode(text, lambda: self.where(place))
 
@@ -318,16 +319,20 @@ class StorageSessions(BaseSession, Generic[Place]):
         record = None if place is None else self.read(place, self.clock())
         if place is None or record is None:
             return None
-        data = self._data_at(place, record)
+        data = self._data_at(place, record, session_id)
         return None if data is None else self.shown(record, data)
 
     def update(
         self, session_id: str, data: dict[str, Any], *, seen: SessionInfo | None = None
     ) -> None:
         """Replace the session's data and restart its ttl."""
+        text = self.codec.write(data)
         place = self._known(session_id)
-        text = self.codec.encode(data, self._owner_at(place))
         former = None if seen is None else text_of(seen)
+        if self._ties:
+            self._update_sealed(place, session_id, text, former)
+            return
+        text = self.codec.seal(text)
         for _ in range(_SEALINGS):
             if self.write(place, Change(self.clock(), self.ttl, text, former)):
                 return
@@ -337,10 +342,7 @@ class StorageSessions(BaseSession, Generic[Place]):
             if not self.codec.seals_the_same(former, stored):
                 break
             former = stored  # `jam rekey` has been here
-        raise JamSessionConflict(
-            "The session's data is no longer what `seen` showed: nothing was stored. Read it "
-            "again, apply the change to that, and update again."
-        )
+        raise self._changed_since()
 
     def delete(self, session_id: str) -> None:
         """End the session."""
@@ -371,18 +373,20 @@ class StorageSessions(BaseSession, Generic[Place]):
                 "A session gets its own ttl or max_age at log-in: give rework a session_key, too."
             )
         prefix = self.id_prefix_at(place) if login is None else self.id_prefix(login.session_key)
-        for new_id, opened_id in self.codec.new_ids(prefix):
+        for attempt, (new_id, opened_id) in enumerate(self.codec.new_ids(prefix)):
             id_hash = hash_id(new_id)
             new_place = self._own_place(new_id, opened_id, id_hash)
             now = self.clock() if login is None else login.created_at
             move = Move(now, self.ttl, id_hash, new_id, self.codec.id_key, login)
             if self._ties:
-                move = self._sealed_again(place, move)
+                if attempt:  # an encrypted id is never taken: somebody changed the data
+                    pause_before(attempt)
+                move = self._sealed_again(place, session_id, move)
             if new_place != place and self.move(place, new_place, move):
                 return new_id
             if self.read_data(place, self.clock()) is None:
                 raise JamSessionNotFound
-        raise self.codec.no_free_id()
+        raise JamSessionConflict if self._ties else self.codec.no_free_id()
 
     def touch(self, session_id: str) -> None:
         """Restart the session's ttl."""
@@ -399,7 +403,7 @@ class StorageSessions(BaseSession, Generic[Place]):
             lambda: self.read_data(place, self.clock()),
             lambda old, new: self.write(place, Change(self.clock(), self.ttl, new, old)),
             lambda: self.where(place),
-            self._owner_at(place),
+            self._owner_at(place, session_id),
         )
 
     @stands_on("remove_ended")
@@ -464,37 +468,69 @@ class StorageSessions(BaseSession, Generic[Place]):
     def _ties(self) -> bool:
         return self.seals_to_owner and self.codec.id_key is not None
 
-    def _owner_at(self, place: Place) -> str:
-        """Return the owner of the session at a place, which has the same one as long as it lives.
+    # Whose a session is, is known by the id that was presented. A record may be a copy of another.
+
+    def _owner_at(self, place: Place, session_id: str) -> str:
+        """Return the owner of a session, which has the same one as long as it lives.
 
         Raises:
-            JamSessionNotFound: There is none.
+            JamSessionNotFound: There is no such session.
         """
         if not self._ties:
             return ""
         record = self.read(place, self.clock())
         if record is None:
             raise JamSessionNotFound
-        return self.owner_of(record)
+        return self._owner(record.session_key, hash_id(session_id))
 
-    def _data_at(self, place: Place, record: SessionRecord) -> dict[str, Any] | None:
-        return self.codec.decode(record.data, lambda: self.where(place), self.owner_of(record))
+    def _data_at(
+        self, place: Place, record: SessionRecord, session_id: str
+    ) -> dict[str, Any] | None:
+        owner = self._owner(record.session_key, hash_id(session_id)) if self._ties else ""
+        return self.codec.decode(record.data, lambda: self.where(place), owner)
 
-    def _sealed_again(self, place: Place, move: Move) -> Move:
+    def _update_sealed(
+        self, place: Place, session_id: str, written: str, seen_text: str | None
+    ) -> None:
+        """Replace data that opens for the session's owner, and no other."""
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                pause_before(attempt)
+            record = self.read(place, self.clock())
+            if record is None:
+                raise JamSessionNotFound
+            owner, stored = self._owner(record.session_key, hash_id(session_id)), record.data
+            if not self.codec.opens(stored, owner):
+                raise JamSessionNotFound
+            if seen_text not in (None, stored) and not self.codec.seals_the_same(seen_text, stored):
+                raise self._changed_since()
+            text = self.codec.seal(written, owner)
+            if self.write(place, Change(self.clock(), self.ttl, text, stored)):
+                return
+        raise JamSessionConflict
+
+    def _sealed_again(self, place: Place, session_id: str, move: Move) -> Move:
         """Return a move that brings along the data as it is now, sealed to the new id.
 
         Raises:
-            JamSessionNotFound: There is no such session.
+            JamSessionNotFound: There is no such session, or nobody can open its data.
         """
         record = self.read(place, self.clock())
         if record is None:
             raise JamSessionNotFound
         session_key = record.session_key if move.login is None else move.login.session_key
-        new_owner = self._owner(session_key, move.id_hash)
-        data = self.codec.rekeyed(record.data, self.owner_of(record), new_owner)
-        if data is None:  # copied from another session, or encrypted with a key that is gone
-            return move
+        owner = self._owner(record.session_key, hash_id(session_id))
+        data = self.codec.rekeyed(record.data, owner, self._owner(session_key, move.id_hash))
+        if data is None:
+            raise JamSessionNotFound
         return move._replace(data=data, former=record.data)
+
+    @staticmethod
+    def _changed_since() -> JamSessionConflict:
+        return JamSessionConflict(
+            "The session's data is no longer what `seen` showed: nothing was stored. Read it "
+            "again, apply the change to that, and update again."
+        )
 
     def _begun(self, session_key: str, ttl: Seconds, max_age: Seconds) -> Login:
         """Return what a key's session begins with if it begins now."""

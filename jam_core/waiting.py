@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
-from threading import Event, Thread
+from threading import Lock, Thread
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -112,11 +112,11 @@ class _BackgroundLoop:
         call = _Call(self._loop, awaitable)
         try:
             self._loop.call_soon_threadsafe(call.begin)
-            call.ended.wait()
+            call.wait()
         except BaseException:
             # The caller was interrupted: what it was waiting for must not go on behind its back.
             self._loop.call_soon_threadsafe(call.cancel)
-            call.ended.wait()
+            call.wait()
             raise
         try:
             return call.task.result()
@@ -132,7 +132,16 @@ class _Call(Generic[_Result]):
     def __init__(self, loop: "asyncio.AbstractEventLoop", awaitable: Awaitable[_Result]) -> None:
         self._loop = loop
         self._awaitable = awaitable
-        self.ended = Event()
+        self._has_ended = False
+        self._running = Lock()
+        self._running.acquire()
+
+    def wait(self) -> None:
+        """Wait until it has ended."""
+        # Not an Event: it is written in Python, and an exception that strikes in its `wait` can
+        # leave its lock held. The loop would stand still at its `set`, for everybody and for ever.
+        if not self._has_ended:
+            self._running.acquire()
 
     def begin(self) -> None:
         self.task = self._loop.create_task(self._awaited())
@@ -150,7 +159,9 @@ class _Call(Generic[_Result]):
     def _end(self, _: object = None) -> None:
         if isinstance(self._awaitable, CoroutineType):  # which may not have begun
             self._awaitable.close()
-        self.ended.set()
+        if not self._has_ended:  # `cancel` and the task may both say so
+            self._has_ended = True
+            self._running.release()
 
 
 # After a fork, the thread does not exist: a child makes its own.

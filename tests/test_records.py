@@ -1,6 +1,7 @@
-"""A record as one text, for stores that have no columns."""
+"""Records: as one text, for stores that have no columns, and sealed to their sessions."""
 
 import json
+from enum import Enum
 from typing import Any
 
 import pytest
@@ -8,7 +9,9 @@ from jam_testing.memory import MemorySessions
 
 from jam_core import (
     STORE_DEFAULT,
+    JamSessionConflict,
     JamSessionCorrupt,
+    JamSessionNotFound,
     Seconds,
     SessionRecord,
     generate_aes_key,
@@ -76,3 +79,65 @@ def test_what_was_sealed_to_nobody_opens_until_it_is_sealed_to_its_session() -> 
     )
     assert store.replace(its_own, another.data)
     assert store.get(session_id) is None
+
+
+@pytest.fixture
+def store() -> MemorySessions:
+    return MemorySessions(is_session_crypt=True, session_aes_secret=generate_aes_key())
+
+
+@pytest.mark.parametrize("is_seen", [False, True], ids=["", "seen"])
+def test_a_session_that_was_given_another_key_in_the_storage_is_none(
+    store: MemorySessions, is_seen: bool
+) -> None:
+    session_id = store.create("thief", {"n": 1})
+    seen = store.info(session_id) if is_seen else None
+    place = hash_id(session_id)
+    store.kept[place] = store.kept[place]._replace(session_key="admin")
+    assert store.info(session_id) is None
+    for change in (
+        lambda: store.update(session_id, {"n": 2}, seen=seen),
+        lambda: store.mutate(session_id, lambda data: data),
+        lambda: store.rework(session_id),
+        lambda: store.rework(session_id, "thief"),
+    ):
+        with pytest.raises(JamSessionNotFound):
+            change()
+    assert store.info(session_id) is None
+
+
+def test_a_copy_of_a_whole_record_opens_nothing(store: MemorySessions) -> None:
+    thief, admin = store.create("thief", {}), store.create("admin", {"admin": True})
+    store.kept[hash_id(thief)] = store.kept[hash_id(admin)]
+    assert store.get(thief) is None
+    assert store.info(thief) is None
+    with pytest.raises(JamSessionNotFound):
+        store.rework(thief)
+    assert store.get(admin) == {"admin": True}
+
+
+class Role(str, Enum):  # noqa: UP042  (a StrEnum is formatted as its value)
+    """A string that is formatted as something else."""
+
+    ADMIN = "admin"
+
+
+def test_a_key_that_is_formatted_as_something_else_is_the_string_that_it_is() -> None:
+    secret = generate_aes_key()
+    with MemorySessions(is_session_crypt=True, session_aes_secret=secret) as store:
+        ids = [store.create(Role.ADMIN, {"n": 1}), store.rework(store.create("v", {}), Role.ADMIN)]
+        for place, record in store.kept.items():
+            store.kept[place] = unpack_record(pack_record(record), "here")
+        assert [store.get(one) for one in ids] == [{"n": 1}, {}]
+        assert len(store.list_sessions("admin")) == 2
+
+
+def test_whoever_loses_every_race_is_told_so(
+    store: MemorySessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session_id = store.create("ann", {})
+    monkeypatch.setattr(store, "move", lambda *_: False)
+    monkeypatch.setattr("jam_core.operations.pause_before", lambda _: None)
+    with pytest.raises(JamSessionConflict):
+        store.rework(session_id)
+    assert store.get(session_id) == {}

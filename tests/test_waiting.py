@@ -3,12 +3,14 @@
 import asyncio
 import contextvars
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from types import FrameType
 from typing import Any
 
 import pytest
-from jam_testing import fork_unseen
+from jam_testing import fork_unseen, time_limit
 
 from jam_core import Gathered, JamStoreUnavailable, PerLoop, in_thread, pause, wait
 from jam_core.greenlets import run
@@ -62,6 +64,44 @@ def alarm() -> Iterator[Callable[[float], None]]:
     yield set_alarm
     signal.setitimer(signal.ITIMER_REAL, 0)
     signal.signal(signal.SIGALRM, former)
+
+
+async def answer_late(value: object) -> object:
+    await asyncio.sleep(0.005)
+    return value
+
+
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
+@pytest.mark.parametrize("strikes", [1, 2])
+def test_the_background_goes_on_whenever_an_interrupt_strikes(strikes: int) -> None:
+    step = steps = struck = 0
+    was_struck = True
+
+    def strike(frame: FrameType, event: str, _: Any) -> None:
+        nonlocal steps, struck
+        if event in ("call", "c_return") and frame.f_globals["__name__"] in (
+            "jam_core.waiting",
+            "threading",
+        ):
+            steps += 1
+            if steps >= step and struck < strikes:  # the second strikes at once
+                struck += 1
+                raise TimeLimit
+
+    while was_struck:
+        step += 1
+        steps = struck = 0
+        try:
+            sys.setprofile(strike)
+            assert wait(answer_late(1)) == 1
+        except TimeLimit:
+            pass
+        finally:
+            sys.setprofile(None)
+        was_struck = struck > 0
+        with time_limit(30, f"after an interrupt at step {step}"):
+            assert wait(answer_late(2)) == 2
+    assert step > 5
 
 
 def test_who_is_interrupted_goes_on_when_what_it_waited_for_has_ended(

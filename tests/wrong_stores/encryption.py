@@ -9,6 +9,7 @@ from jam_core import (
     JamConfigurationError,
     JamSessionEmptyAESKey,
     JamSessionInvalidAESKey,
+    Move,
     SessionRecord,
     generate_aes_key,
     hash_id,
@@ -70,6 +71,14 @@ class SealsToNobody(FileSessions):
 
     def owner_of(self, record: SessionRecord) -> str:
         return record.id_hash
+
+
+@caught_by("test_rework_seals_what_was_written_meanwhile")
+class MovesOverWhatWasWritten(FileSessions):
+    """Moves the data that was read before, no matter what is stored now."""
+
+    def move(self, place: str, new_place: str, move: Move) -> bool:
+        return super().move(place, new_place, move._replace(former=None))
 
 
 @caught_by("test_encrypted_data_is_not_taken_for_plain", "test_nothing_readable_is_stored")

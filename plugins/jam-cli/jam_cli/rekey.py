@@ -143,13 +143,13 @@ def _pass(store: BaseSession, *, rewrite: bool) -> Pass:
             lost = is_lost(store, record)
             found.lost += lost
             mark = codec.mark_of(record.data)
-            if not mark:
+            text = store.rekeyed(record) if mark else None
+            if not mark or text is None:  # None: copied from another session
                 found.unreadable += 1
                 continue
             found.sessions += 1
             if rewrite and not lost and mark != codec.id_key:
-                text = store.rekeyed(record)
-                done = text is not None and store.replace(record, text)
+                done = store.replace(record, text)
                 found.rewritten += done
                 found.missed += not done
             found.uses[mark].add(record, data=True, id_=record.id_key == mark)

@@ -154,6 +154,26 @@ class EncryptionContract(StoreContract):
             ids = [store.rework(ids[0]), store.rework(ids[1], KEY), store.rework(ids[2], "thief")]
             assert store.get(ids[0]) == {"n": 1}, "rework seals the data to the new id"
 
+    @promise("encryption", "an update in the middle of a rework is not lost")
+    def test_rework_seals_what_was_written_meanwhile(
+        self, open_store: StoreFactory, secret: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store = open_store(is_session_crypt=True, session_aes_secret=secret)
+        session_id = store.create(KEY, DATA)
+        rekeyed = store.codec.rekeyed
+        now_stored: dict[str, Any] = DATA
+
+        def update_first(*args: Any) -> Any:
+            nonlocal now_stored
+            if now_stored is DATA:
+                now_stored = {"newer": True}
+                store.update(session_id, now_stored)
+            return rekeyed(*args)
+
+        monkeypatch.setattr(store.codec, "rekeyed", update_first)
+        new_id = store.rework(session_id)
+        assert store.get(new_id) == now_stored, "what was acknowledged stays"
+
     @promise("encryption", "no id and no data is stored in readable form", needs=["snapshot"])
     def test_nothing_readable_is_stored(
         self, open_store: StoreFactory, secret: str, snapshot: Snapshot
