@@ -788,3 +788,14 @@ def test_a_session_key_must_be_a_text_that_is_not_empty(key: object, words: str)
     with pytest.raises(JamSessionDataError, match=words) as caught:
         check_session_key(key)
     assert "hunter2" not in caught.value.message
+
+
+class WritesNulFirst(JsonEncoder):
+    @classmethod
+    def dumps(cls, var: dict[str, Any]) -> bytes:
+        return b"\0" + JsonEncoder.dumps(var)
+
+
+def test_what_begins_as_sealed_data_does_is_no_serializers_text() -> None:
+    with pytest.raises(JamConfigurationError, match="NUL"):
+        MemorySessions(serializer=WritesNulFirst)

@@ -236,7 +236,7 @@ class NulEncoder(JsonEncoder):
 
     @classmethod
     def dumps(cls, var: dict[str, Any]) -> bytes:
-        return b"\0" + JsonEncoder.dumps(var)
+        return JsonEncoder.dumps(var) + b"\0"
 
 
 @pytest.mark.parametrize("database_uri", ["postgresql-wheel", "postgresql-machine"], indirect=True)
