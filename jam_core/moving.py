@@ -152,7 +152,7 @@ class MovingSessions(BaseSession):
             if mark is not None:
                 self._new.update(_known(mark, session_id), data, seen=seen)
                 return self._keep_mark(session_id, found)
-            if seen is not None and seen.stored != found.stored:
+            if seen is not None and not self._shows_the_same(seen, found):
                 break
             # Only what was seen: a mark must not be written over.
             if self._superseded(session_id, found, data):
@@ -394,6 +394,10 @@ class MovingSessions(BaseSession):
         except (JamSessionConflict, JamSessionNotFound):
             return False
         return True
+
+    def _shows_the_same(self, seen: SessionInfo, found: SessionInfo) -> bool:
+        one, other = seen.stored, found.stored
+        return one == other or self._old.codec.seals_the_same(one, other)
 
     def _copied(self, store: StorageSessions[Any], seen: SessionInfo, end: float | None) -> str:
         """Store a copy of a session under a new id, which nobody knows, and return the id.

@@ -160,6 +160,7 @@ class OwnNames:
     def _hide_others(self, store: BaseSession) -> None:
         """Let the clause see, move and replace only the records of its own sessions."""
         records, restore, replace_data = store.records, store.restore, store.replace
+        rekeyed = store.rekeyed
 
         def shown() -> Iterator[SessionRecord]:
             for record in records():
@@ -174,6 +175,7 @@ class OwnNames:
             ("records", shown),
             ("restore", lambda given: restore([kept(record) for record in given])),
             ("replace", lambda record, data: replace_data(kept(record), data)),
+            ("rekeyed", lambda record: rekeyed(kept(record))),
         ):
             setattr(store, name, operation)
 
