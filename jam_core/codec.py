@@ -2,7 +2,7 @@
 
 An encrypted id or value is ``J$_`` followed by a Fernet token
 (https://github.com/fernet/spec/blob/master/Spec.md). For data, that holds what the serializer
-wrote; if it is one session's alone, a NUL and the 32 characters of `owner_mark` come first.
+wrote; if it belongs to one session, a NUL and the 32 characters of `owner_mark` come first.
 """
 
 import hashlib
@@ -91,7 +91,7 @@ def handle_of_hash(id_hash: str) -> str:
 
 
 def owner_mark(session_key: str, id_hash: str) -> str:
-    """Return what identifies a session's owner and id in its encrypted data."""
+    """Return what ties encrypted data to one session: to its key and its id."""
     # Joined, not formatted: a member of a StrEnum, for example, is formatted as its name.
     owner = ":".join((id_hash, session_key)).encode("utf-8", "surrogatepass")
     return hashlib.sha256(owner).hexdigest()[:_OWNER_LENGTH]
@@ -260,8 +260,8 @@ class SessionCodec:
 
         Args:
             data: The data.
-            owner: What `BaseSession.owner_of` returns for the session: once encrypted, the text
-                opens for no other. "" if any may open it.
+            owner: What `BaseSession.owner_of` returns for the session; encrypted, the text opens
+                only for the same owner. "": it opens for every session.
 
         Raises:
             JamSessionDataError: `data` is not a dict, or holds something that would not come back
@@ -303,7 +303,7 @@ class SessionCodec:
         Args:
             text: What is stored.
             where: Where it is stored, for the error, or a function that says so.
-            owner: Whose it must be, if it was encoded for somebody.
+            owner: What it must have been encoded with, if it was encoded for one session.
 
         Returns:
             The data; None if the text is forged, or was copied from another session.
@@ -352,17 +352,19 @@ class SessionCodec:
 
         Args:
             text: The text.
-            owner: Whose it must be, if it was encoded for somebody.
-            new_owner: Whose it becomes; "": it stays the owner's.
+            owner: As for `decode`.
+            new_owner: The owner from now on; "": the same.
 
         Returns:
-            The new text; None if no key decrypts the text, or it is somebody else's.
+            The new text; None if no key decrypts the text, or it is another session's.
         """
         plain = self._unseal(text, owner)
         return None if plain is None else self.seal(plain, new_owner or owner)
 
     def seals_the_same(self, text: str, other: str) -> bool:
-        """Tell whether two stored texts hold the same data, no matter for whom, with which keys."""
+        """Tell whether two stored texts hold the same data, whatever their keys and owners."""
+        if text == other:
+            return True
         plain = self._opened(text)[1]
         return plain is not None and plain == self._opened(other)[1]
 
@@ -382,7 +384,7 @@ class SessionCodec:
         return plain if its_owner in ("", owner) else None
 
     def _opened(self, text: str) -> tuple[str, str | None]:
-        """Return whom a text is for, and what it holds: None if it is forged."""
+        """Return the owner of a text, and what it holds; None if it is forged."""
         if self._cipher is None:
             return "", text
         if not text.startswith(_SEAL) or not text.isascii():
@@ -440,7 +442,10 @@ def _try_serializer(serializer: BaseEncoder | type[BaseEncoder]) -> None:
             "subclass of jam_core.BaseEncoder, or an instance of one, that writes UTF-8 text."
         ) from error
     if text.startswith(_OWNED):
-        raise JamConfigurationError("The serializer must not write a NUL first: it has a meaning.")
+        raise JamConfigurationError(
+            "The serializer must not begin with a NUL: encrypted data that belongs to one session "
+            "begins with it. Let it write something else first."
+        )
 
 
 def _may_be_deep(text: str) -> bool:

@@ -152,7 +152,7 @@ class MovingSessions(BaseSession):
             if mark is not None:
                 self._new.update(_known(mark, session_id), data, seen=seen)
                 return self._keep_mark(session_id, found)
-            if seen is not None and not self._shows_the_same(seen, found):
+            if seen and not self._old.codec.seals_the_same(seen.stored, found.stored):
                 break
             # Only what was seen: a mark must not be written over.
             if self._superseded(session_id, found, data):
@@ -322,7 +322,7 @@ class MovingSessions(BaseSession):
         return self._home.restore(records)
 
     def owner_of(self, record: SessionRecord) -> str:
-        """Return what the store returns that the record is from, as far as that matters."""
+        """Ask the store that the record is from."""
         keeps_ids = record.session_id is not None
         return (self._new if keeps_ids == self._new.keeps_ids else self._old).owner_of(record)
 
@@ -394,10 +394,6 @@ class MovingSessions(BaseSession):
         except (JamSessionConflict, JamSessionNotFound):
             return False
         return True
-
-    def _shows_the_same(self, seen: SessionInfo, found: SessionInfo) -> bool:
-        one, other = seen.stored, found.stored
-        return one == other or self._old.codec.seals_the_same(one, other)
 
     def _copied(self, store: StorageSessions[Any], seen: SessionInfo, end: float | None) -> str:
         """Store a copy of a session under a new id, which nobody knows, and return the id.

@@ -160,7 +160,7 @@ class StorageSessions(BaseSession, Generic[Place]):
 
     # A store that keeps the time itself takes `clock` as an option, and sets this.
     clock: Callable[[], float] = staticmethod(time.time)
-    # False for a layout that others read, who know nothing of owners.
+    # False for a layout that other programs read, which know nothing of owners.
     seals_to_owner = True
 
     @abstractmethod
@@ -307,7 +307,7 @@ class StorageSessions(BaseSession, Generic[Place]):
         place = self._place_to_read(session_id)
         if place is None:
             return None
-        if self._ties:
+        if self._seals:
             record = self.read(place, self.clock())
             return None if record is None else self._data_at(place, record, session_id)
         text = self.read_data(place, self.clock())
@@ -329,7 +329,7 @@ class StorageSessions(BaseSession, Generic[Place]):
         text = self.codec.write(data)
         place = self._known(session_id)
         former = None if seen is None else text_of(seen)
-        if self._ties:
+        if self._seals:
             self._update_sealed(place, session_id, text, former)
             return
         text = self.codec.seal(text)
@@ -378,15 +378,15 @@ class StorageSessions(BaseSession, Generic[Place]):
             new_place = self._own_place(new_id, opened_id, id_hash)
             now = self.clock() if login is None else login.created_at
             move = Move(now, self.ttl, id_hash, new_id, self.codec.id_key, login)
-            if self._ties:
-                if attempt:  # an encrypted id is never taken: somebody changed the data
+            if self._seals:
+                if attempt:  # encrypted ids are never taken, so somebody changed the data
                     pause_before(attempt)
                 move = self._sealed_again(place, session_id, move)
             if new_place != place and self.move(place, new_place, move):
                 return new_id
             if self.read_data(place, self.clock()) is None:
                 raise JamSessionNotFound
-        raise JamSessionConflict if self._ties else self.codec.no_free_id()
+        raise JamSessionConflict if self._seals else self.codec.no_free_id()
 
     def touch(self, session_id: str) -> None:
         """Restart the session's ttl."""
@@ -462,21 +462,21 @@ class StorageSessions(BaseSession, Generic[Place]):
         return self._owner(record.session_key, record.id_hash)
 
     def _owner(self, session_key: str, id_hash: str) -> str:
-        return owner_mark(session_key, id_hash) if self._ties else ""
+        return owner_mark(session_key, id_hash) if self._seals else ""
 
     @cached_property
-    def _ties(self) -> bool:
+    def _seals(self) -> bool:
         return self.seals_to_owner and self.codec.id_key is not None
 
-    # Whose a session is, is known by the id that was presented. A record may be a copy of another.
+    # The owner follows from the id that was presented: the record may be a copy of another one.
 
     def _owner_at(self, place: Place, session_id: str) -> str:
-        """Return the owner of a session, which has the same one as long as it lives.
+        """Return the owner of a session, which stays the same until it gets another id.
 
         Raises:
             JamSessionNotFound: There is no such session.
         """
-        if not self._ties:
+        if not self._seals:
             return ""
         record = self.read(place, self.clock())
         if record is None:
@@ -486,13 +486,13 @@ class StorageSessions(BaseSession, Generic[Place]):
     def _data_at(
         self, place: Place, record: SessionRecord, session_id: str
     ) -> dict[str, Any] | None:
-        owner = self._owner(record.session_key, hash_id(session_id)) if self._ties else ""
+        owner = self._owner(record.session_key, hash_id(session_id)) if self._seals else ""
         return self.codec.decode(record.data, lambda: self.where(place), owner)
 
     def _update_sealed(
         self, place: Place, session_id: str, written: str, seen_text: str | None
     ) -> None:
-        """Replace data that opens for the session's owner, and no other."""
+        """Replace the session's data, if that opens for its owner."""
         for attempt in range(ATTEMPTS):
             if attempt:
                 pause_before(attempt)
@@ -502,7 +502,7 @@ class StorageSessions(BaseSession, Generic[Place]):
             owner, stored = self._owner(record.session_key, hash_id(session_id)), record.data
             if not self.codec.opens(stored, owner):
                 raise JamSessionNotFound
-            if seen_text not in (None, stored) and not self.codec.seals_the_same(seen_text, stored):
+            if seen_text is not None and not self.codec.seals_the_same(seen_text, stored):
                 raise self._changed_since()
             text = self.codec.seal(written, owner)
             if self.write(place, Change(self.clock(), self.ttl, text, stored)):

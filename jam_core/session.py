@@ -453,7 +453,7 @@ class BaseSession(ABC, metaclass=SessionMeta):
             swap: Stores the second text if the first is still the stored one, restarts the ttl, and
                 tells whether it did.
             where: Where the session is stored, for errors, or a function that says so.
-            owner: Whose the text is, see `owner_of`.
+            owner: See `owner_of`.
         """
         for attempt in range(ATTEMPTS):
             if attempt:
@@ -469,9 +469,9 @@ class BaseSession(ABC, metaclass=SessionMeta):
         raise JamSessionConflict
 
     def owner_of(self, record: SessionRecord) -> str:
-        """Return what a session's data is encrypted together with, so that it is nobody else's.
+        """Return what to pass to the codec so that a session's data opens for no other session.
 
-        It is an argument of the codec's methods. Here "": the data is not tied to the session.
+        Here "": encrypted data opens for every session.
         """
         return ""
 

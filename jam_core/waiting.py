@@ -138,8 +138,8 @@ class _Call(Generic[_Result]):
 
     def wait(self) -> None:
         """Wait until it has ended."""
-        # Not an Event: it is written in Python, and an exception that strikes in its `wait` can
-        # leave its lock held. The loop would stand still at its `set`, for everybody and for ever.
+        # Not an Event: that is written in Python, and an exception that strikes in its `wait` can
+        # leave its lock held. Then the loop would block in `set`, for everybody and for ever.
         if not self._has_ended:
             self._running.acquire()
 

@@ -133,6 +133,22 @@ def test_what_no_key_decrypts_is_told_and_left(configure: Configure, tmp_path: P
     assert rekey(tmp_path, config)[1]["rewritten"] == 1
 
 
+def test_data_that_was_copied_from_another_session_is_told_and_left(
+    config: str, tmp_path: Path
+) -> None:
+    with Jam(str(tmp_path / config)) as opened:
+        for n in range(2):
+            opened.session_create(f"user {n}", {"n": n})
+        own, copied = opened.store.records()
+        assert opened.store.replace(own, copied.data)
+    rotate(tmp_path, config, NEW_KEY, OLD_KEY)
+    _, told = rekey(tmp_path, config)
+    assert (told["rewritten"], told["unreadable"]) == (1, 1)
+    _, told = rekey(tmp_path, config)
+    assert (told["rewritten"], told["unreadable"]) == (0, 1)
+    assert [key["data"] for key in told["keys"]] == [1, 0]
+
+
 def test_ids_under_a_key_that_was_dropped_are_told(config: str, tmp_path: Path) -> None:
     with Jam(str(tmp_path / config)) as opened:
         ids = [opened.session_create(f"user {n}", {}) for n in range(3)]

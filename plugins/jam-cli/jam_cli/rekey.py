@@ -143,13 +143,13 @@ def _pass(store: BaseSession, *, rewrite: bool) -> Pass:
             lost = is_lost(store, record)
             found.lost += lost
             mark = codec.mark_of(record.data)
-            text = store.rekeyed(record) if mark else None
-            if not mark or text is None:  # None: copied from another session
-                found.unreadable += 1
+            if not mark or not codec.opens(record.data, store.owner_of(record)):
+                found.unreadable += 1  # or copied from another session
                 continue
             found.sessions += 1
             if rewrite and not lost and mark != codec.id_key:
-                done = store.replace(record, text)
+                text = store.rekeyed(record)
+                done = text is not None and store.replace(record, text)
                 found.rewritten += done
                 found.missed += not done
             found.uses[mark].add(record, data=True, id_=record.id_key == mark)

@@ -2,8 +2,8 @@
 
 An operation is one statement, and one statement is one atomic step: the WHERE clause of the
 statement that reads or changes a session decides whether it exists and is live, and the number of
-rows tells the outcome. Nothing is looked up first, so nothing can change in between. (With
-encryption, whose data it is; if that needs new text, the statement checks that `former` is there.)
+rows tells the outcome. Nothing is looked up first, so nothing can change in between. With
+encryption, the core reads first whose data it is; `former` then rules out a change in between.
 """
 
 from typing import Any
