@@ -133,9 +133,18 @@ def test_what_no_key_decrypts_is_told_and_left(configure: Configure, tmp_path: P
     assert rekey(tmp_path, config)[1]["rewritten"] == 1
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("document", "sqlite"),
+        *(pytest.param(kind, marks=pytest.mark.exhaustive) for kind in ("directory", "postgresql")),
+    ],
+)  # Redis keeps the layout of jamlib, where data is not sealed to its session.
 def test_data_that_was_copied_from_another_session_is_told_and_left(
-    config: str, tmp_path: Path
+    kind: str, configure: Configure, tmp_path: Path
 ) -> None:
+    options = {"is_session_crypt": True, "session_aes_secret": [OLD_KEY]}
+    config = configure("config", kind, **options)
     with Jam(str(tmp_path / config)) as opened:
         for n in range(2):
             opened.session_create(f"user {n}", {"n": n})
