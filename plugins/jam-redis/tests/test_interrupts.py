@@ -1,5 +1,6 @@
 """Exceptions that strike at any line, and forks that Python does not see."""
 
+import gc
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,15 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 KINDS = [SoftTimeLimit, KeyboardInterrupt]
+
+
+@pytest.fixture(autouse=True)
+def forgotten_here() -> Iterator[None]:
+    """Close what an exception left without a name; in some later test, it would be an error."""
+    yield
+    gc.collect()
+
+
 MANY = pytest.mark.parametrize("operations", [500, pytest.param(20_000, marks=pytest.mark.lengthy)])
 
 
