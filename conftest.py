@@ -60,12 +60,26 @@ _LONG = [
 
 
 _EXAMPLE = Path(__file__).parent / "examples" / "jam-lmdb" / "tests" / "test_contract.py"
+_CERTIFYING = {"certify-a-store.md", "document-stores.md", "writing-a-store.md"}
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Give the contract of the example a row, as the plugins' conftest.py do."""
+    """Give the contract of the example a row, as the plugins' conftest.py do; leave pages to CI."""
     if item.path == _EXAMPLE:
         item.add_marker(pytest.mark.backend("lmdb", by_default=False))
+    if item.path.name in _CERTIFYING:
+        item.add_marker(pytest.mark.exhaustive)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pycollect_makeitem(
+    collector: pytest.Collector, name: str, obj: object
+) -> list[pytest.Item] | None:
+    """Do not generate thousands of tests only to deselect them."""
+    if collector.config.option.markexpr != "not exhaustive" or name[:4].lower() != "test":
+        return None
+    marks = {mark.name for mark in getattr(obj, "pytestmark", ())}
+    return [] if "exhaustive" in marks else None
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -403,7 +403,7 @@ CANNOT_BEGIN: list[tuple[str, list[str], str]] = [
         "config.toml/sessions.json",
     ),
 ]
-SAMPLE = CANNOT_BEGIN[::3]
+SAMPLE = CANNOT_BEGIN[::6]
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ RUNS = "tests/wrong_stores/runs.py"
 
 
 # The others are run by CI.
-SAMPLE = WRONG_STORES[::8]
+SAMPLE = WRONG_STORES[::16]
 
 
 @pytest.fixture(scope="module")

@@ -157,7 +157,9 @@ def test_the_proxy_leads_new_connections_elsewhere(proxy: TCPProxy) -> None:
             assert ask(old) == b"hello"
 
 
-KINDS = pytest.mark.parametrize("kind", [SoftTimeLimit, KeyboardInterrupt])
+KINDS = pytest.mark.parametrize(
+    "kind", [SoftTimeLimit, pytest.param(KeyboardInterrupt, marks=pytest.mark.exhaustive)]
+)
 
 
 @KINDS

@@ -32,7 +32,7 @@ SERVERS = {
     "django, uvicorn": [*UVICORN, "django_app:asgi"],
     "fastapi, uvicorn": [*UVICORN, "fastapi_app:app"],
 }
-BY_DEFAULT = ("flask, gunicorn", "django, runserver")
+BY_DEFAULT = ("flask, gunicorn",)
 
 
 @pytest.fixture(

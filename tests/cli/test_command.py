@@ -142,7 +142,14 @@ def test_a_terminal_is_given_colours_unless_it_wants_none(configured: Path) -> N
     "columns", [40, *(pytest.param(n, marks=pytest.mark.exhaustive) for n in (80, 200))]
 )
 @pytest.mark.parametrize(
-    "line", ["plugins", "plugins show redis", "check --config config.toml", "new-store x"]
+    "line",
+    [
+        "check --config config.toml",
+        *(
+            pytest.param(line, marks=pytest.mark.exhaustive)
+            for line in ("plugins", "plugins show redis", "new-store x")
+        ),
+    ],
 )
 def test_no_line_is_wider_than_the_terminal(configured: Path, line: str, columns: int) -> None:
     shown = in_a_terminal(*line.split(), cwd=configured, columns=columns, NO_COLOR="1")

@@ -96,6 +96,7 @@ def test_each_session_keeps_its_own_ttl(config: str, tmp_path: Path) -> None:
             assert info.ttl == ttl
 
 
+@pytest.mark.exhaustive
 def test_it_can_be_killed_at_any_time(config: str, tmp_path: Path) -> None:
     with Jam(str(tmp_path / config)) as opened:
         ids = [opened.session_create(f"user {n}", {"n": n}) for n in range(MANY)]

@@ -25,7 +25,9 @@ def test_children_forked_unseen(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 4])
-@pytest.mark.parametrize("kind", [SoftTimeLimit, KeyboardInterrupt])
+@pytest.mark.parametrize(
+    "kind", [SoftTimeLimit, pytest.param(KeyboardInterrupt, marks=pytest.mark.exhaustive)]
+)
 def test_interrupts_at_random_moments(
     tmp_path: Path, kind: type[BaseException], threads: int
 ) -> None:

@@ -324,6 +324,7 @@ def test_writers_exclude_each_other_after_the_files_were_replaced(path: Path) ->
     new.close()
 
 
+@pytest.mark.exhaustive
 def test_eight_processes_lose_nothing(path: Path) -> None:
     JSONSessions(path).close()
 

@@ -202,6 +202,7 @@ def test_records_of_other_options_survive_in_a_store_that_cannot_read_them(
     assert open_store(path, **secret).get(kept) == {"n": 1}
 
 
+@pytest.mark.exhaustive
 def test_processes_that_open_a_fresh_path_at_once_share_it(path: Path) -> None:
     def task(here: Path, n: int) -> Callable[[], str]:
         return lambda: JSONSessions(here).create("ann", {"n": n})

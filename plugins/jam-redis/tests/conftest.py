@@ -35,17 +35,15 @@ PROMISED = [
 MACHINE = "redis://127.0.0.1:6379/0"
 KINDS = ["redis62", "machine", "cluster", "sentinel", "valkey", "redis8", "fakeredis"]
 BACKENDS = [*KINDS, *(f"promised{n}" for n in range(len(PROMISED)))]
-BY_DEFAULT = {"redis62", "valkey", *BACKENDS[len(KINDS) :]}
-CONTRACT_BY_DEFAULT = BY_DEFAULT - {"valkey"}
+BY_DEFAULT = {"redis62", *BACKENDS[len(KINDS) :]}
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Mark a test with its row; the conftest.py of the repository chooses among them."""
     params = item.callspec.params if hasattr(item, "callspec") else {}
-    some = CONTRACT_BY_DEFAULT if item.path.stem == "test_contract" else BY_DEFAULT
     for name in (params.get("backend"), params.get("server")):
         if name in BACKENDS:
-            item.add_marker(pytest.mark.backend(name, by_default=name in some))
+            item.add_marker(pytest.mark.backend(name, by_default=name in BY_DEFAULT))
 
 
 @pytest.fixture(autouse=True)

@@ -22,7 +22,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:unclosed <s:ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
-KINDS = [SoftTimeLimit, KeyboardInterrupt]
+KINDS = [SoftTimeLimit, pytest.param(KeyboardInterrupt, marks=pytest.mark.exhaustive)]
 
 
 @pytest.fixture(autouse=True)

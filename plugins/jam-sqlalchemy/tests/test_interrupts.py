@@ -17,6 +17,7 @@ Opener = Callable[..., SQLAlchemySessions]
 
 WITH_SERVER = ["postgresql-wheel", "postgresql-machine", "mariadb-machine"]
 EVERYWHERE = ["sqlite-file", "sqlite-memory", "postgresql-machine", "mariadb-machine"]
+KINDS = [SoftTimeLimit, pytest.param(KeyboardInterrupt, marks=pytest.mark.exhaustive)]
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def open_far_store(database_uri: str, open_store: Opener) -> Iterator[Opener]:
 
 
 @pytest.mark.parametrize("database_uri", EVERYWHERE, indirect=True)
-@pytest.mark.parametrize("kind", [SoftTimeLimit, KeyboardInterrupt])
+@pytest.mark.parametrize("kind", KINDS)
 def test_no_answer_is_anothers_after_interrupts(
     open_far_store: Opener, kind: type[BaseException]
 ) -> None:
@@ -49,7 +50,7 @@ def test_no_answer_is_anothers_after_interrupts(
 @pytest.mark.parametrize("database_uri", EVERYWHERE, indirect=True)
 @pytest.mark.parametrize("operations", [500, pytest.param(20_000, marks=pytest.mark.lengthy)])
 @pytest.mark.parametrize("threads", [1, 4])
-@pytest.mark.parametrize("kind", [SoftTimeLimit, KeyboardInterrupt])
+@pytest.mark.parametrize("kind", KINDS)
 def test_many_interrupts(
     open_far_store: Opener, kind: type[BaseException], threads: int, operations: int
 ) -> None:

@@ -51,6 +51,7 @@ class TestRacesUnderAStricterServer(Races):
         return open_store
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("database_uri", ["sqlite-file"], indirect=True)
 def test_eight_processes_write_to_one_file(open_store: Opener) -> None:
     def work(name: str) -> Callable[[], dict[str, Any]]:
