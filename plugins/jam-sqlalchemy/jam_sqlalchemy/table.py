@@ -215,9 +215,9 @@ def _add_columns(engine: Engine, table: Table, lacking: list[str]) -> None:
 def _lacking(engine: Engine, table: Table) -> list[str] | None:
     """Return the columns that the table in the database lacks; None: there is no table."""
     # Asking for the columns by reflection would be several times slower, at every start.
-    if not inspect(engine).has_table(table.name, schema=table.schema):
-        return None
     with engine.connect() as connection:
+        if not inspect(connection).has_table(table.name, schema=table.schema):
+            return None
         nothing: Select[Any] = select(literal_column("*")).select_from(table).where(false())
         present = set(connection.execute(nothing).keys())
     return [column.name for column in table.columns if column.name not in present]

@@ -2,12 +2,13 @@
 
 import os
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from jam_sqlalchemy import SQLAlchemySessions, metadata
+from jam_sqlalchemy import SQLAlchemySessions
 from sqlalchemy import Engine, NullPool, create_engine, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -74,7 +75,7 @@ def _uri_of(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if name in PROMISED:
         return PROMISED[name]
     try:
-        _engine(ON_THIS_MACHINE[name]).connect().close()
+        engine_of(ON_THIS_MACHINE[name]).connect().close()
     except (SQLAlchemyError, ImportError) as error:
         pytest.skip(f"{name} does not answer: {type(error).__name__}")
     return ON_THIS_MACHINE[name]
@@ -85,8 +86,7 @@ def table_name(database_uri: str) -> Iterator[str]:
     """The name of a table of the test's own."""
     name = f"jam_{uuid4().hex[:12]}"
     yield name
-    if make_url(database_uri).get_backend_name() != "sqlite":
-        metadata(name).drop_all(_engine(database_uri))
+    _drop(name, database_uri)
 
 
 @pytest.fixture
@@ -94,8 +94,7 @@ def awaited_table(awaited_uri: str) -> Iterator[str]:
     """The name of a table of the test's own, on the database that is awaited."""
     name = f"jam_{uuid4().hex[:12]}"
     yield name
-    if make_url(awaited_uri).get_backend_name() != "sqlite":
-        metadata(name).drop_all(_engine(plain(awaited_uri)))
+    _drop(name, plain(awaited_uri))
 
 
 def plain(awaited_uri: str) -> str:
@@ -128,5 +127,13 @@ def engine(database_uri: str) -> Iterator[Engine]:
     engine.dispose()
 
 
-def _engine(url: str) -> Engine:
+def _drop(table: str, database_uri: str) -> None:
+    if make_url(database_uri).get_backend_name() != "sqlite":
+        with engine_of(database_uri).begin() as connection:
+            connection.exec_driver_sql(f"DROP TABLE IF EXISTS {table}")
+
+
+@cache  # its first connection finds out all about the server
+def engine_of(url: str) -> Engine:
+    """Return an engine to look behind the store."""
     return create_engine(url, poolclass=NullPool)

@@ -5,9 +5,11 @@ from typing import Any
 import pytest
 from jam_sqlalchemy import SQLAlchemySessions, metadata
 from jam_testing import Damage, SessionContract, Snapshot, StoreFactory
-from sqlalchemy import Connection, NullPool, Table, create_engine, select, update
+from sqlalchemy import Connection, Table, select, update
 
 from jam_core import hash_id
+
+from .conftest import engine_of
 
 
 class TestEveryDatabase(SessionContract):
@@ -50,5 +52,5 @@ def table_of(name: str) -> Table:
 def behind_the_store(database_uri: str) -> Iterator[Connection]:
     if database_uri == "sqlite://":
         pytest.skip("nobody else can look into the memory of a connection")
-    with create_engine(database_uri, poolclass=NullPool).begin() as connection:
+    with engine_of(database_uri).begin() as connection:
         yield connection
