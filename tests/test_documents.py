@@ -288,9 +288,10 @@ def test_races_of_log_ins_in_processes(tmp_path: Path, race: str) -> None:
 
 
 @pytest.mark.exhaustive
+@pytest.mark.parametrize("times", [2, pytest.param(20, marks=pytest.mark.lengthy)])
 @pytest.mark.parametrize("race", list(RACES))
-def test_many_races_of_log_ins_in_processes(tmp_path: Path, race: str) -> None:
-    for _ in range(20):  # each in its time limit, however busy the machine is
+def test_many_races_of_log_ins_in_processes(tmp_path: Path, race: str, times: int) -> None:
+    for _ in range(times):  # each in its time limit, however busy the machine is
         run_rounds_in_processes(str(tmp_path / "table.db"), race, 250)
 
 
