@@ -12,6 +12,7 @@ tests of their own, which follow them in an empty environment; so have the pages
 where an `sh` block installs something or starts a server.
 """
 
+import gc
 import os
 import re
 import subprocess
@@ -60,7 +61,7 @@ _LONG = [
 
 
 _EXAMPLE = Path(__file__).parent / "examples" / "jam-lmdb" / "tests" / "test_contract.py"
-_CERTIFYING = {"certify-a-store.md", "document-stores.md", "writing-a-store.md"}
+_CERTIFYING = {"certify-a-store.md", "contract.md", "document-stores.md", "writing-a-store.md"}
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -78,8 +79,19 @@ def pytest_pycollect_makeitem(
     """Do not generate thousands of tests only to deselect them."""
     if collector.config.option.markexpr != "not exhaustive" or name[:4].lower() != "test":
         return None
-    marks = {mark.name for mark in getattr(obj, "pytestmark", ())}
-    return [] if "exhaustive" in marks else None
+    marks = [*collector.iter_markers(), *getattr(obj, "pytestmark", ())]
+    return [] if any(mark.name == "exhaustive" for mark in marks) else None
+
+
+def pytest_collection() -> None:
+    """Collect no garbage meanwhile: there is none."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Collect garbage again, without looking at the tests themselves each time."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -281,6 +281,7 @@ def test_a_wrong_store_is_not_certified_and_its_clause_is_named(operator: Operat
     assert "failed       test_rework_gives_a_new_id_and_the_old_one_is_dead: rework: " in run.text
 
 
+@pytest.mark.exhaustive
 def test_what_would_harm_the_backend_is_not_tried_and_the_report_says_so(
     operator: Operator,
 ) -> None:
@@ -434,6 +435,7 @@ def test_a_backend_that_does_not_answer_is_said_without_its_secrets(operator: Op
 # --- not asked -------------------------------------------------------------------------------
 
 
+@pytest.mark.exhaustive
 def test_a_run_that_asks_for_no_certification_imports_nothing_for_it(operator: Operator) -> None:
     (operator.directory / "test_application.py").write_text(
         "import sys\n\n"

@@ -45,8 +45,11 @@ ROUNDS = [6, pytest.param(400, marks=pytest.mark.exhaustive)]
 
 @pytest.fixture(
     params=[
-        *("document", "sqlite"),
-        *(pytest.param(name, marks=pytest.mark.exhaustive) for name in ("directory", "redis")),
+        "document",
+        *(
+            pytest.param(name, marks=pytest.mark.exhaustive)
+            for name in ("directory", "redis", "sqlite")
+        ),
     ]
 )
 def old_table(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:

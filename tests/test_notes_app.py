@@ -195,6 +195,7 @@ def test_a_planted_id_opens_nothing(address: str, open_another: OpenBrowser, pla
     assert title_of(attacker) == "Log in"
 
 
+@pytest.mark.exhaustive
 def test_a_cookie_that_only_looks_like_ours_is_none(address: str) -> None:
     """A browser lets a subdomain set it: to it, the name does not begin with the prefix."""
     session_id = ask_to_log_in(address).cookies[COOKIE]

@@ -63,6 +63,7 @@ def test_takes_long(postgresql_url):
 PYTEST = (sys.executable, "-m", "pytest", "-p", "tests.servers", "-p", "no:cacheprovider")
 
 
+@pytest.mark.exhaustive
 def test_a_server_that_dies_fails_the_tests_that_need_it_and_no_others(tmp_path: Path) -> None:
     (tmp_path / "test_killed.py").write_text(KILLED)
     ran = subprocess.run(
@@ -84,6 +85,7 @@ def test_a_server_that_dies_fails_the_tests_that_need_it_and_no_others(tmp_path:
     assert "Traceback" not in ran.stdout
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "sent",
     [pytest.param(signal.SIGKILL, marks=pytest.mark.exhaustive), signal.SIGTERM],

@@ -66,6 +66,7 @@ class TestDocument(Contract):
         return damage
 
 
+@pytest.mark.exhaustive
 class TestDirectory(Contract):
     name = "sessions"
     in_steps = ("clear", "clear_others", "list_sessions")  # a file after the other: see the README

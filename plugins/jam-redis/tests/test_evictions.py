@@ -119,13 +119,9 @@ def test_ends_of_an_earlier_version_are_read_and_ours_by_it(
         assert store.get("ann:theirs") == {}
 
 
-@pytest.mark.parametrize(
-    "policy", ["allkeys-random", pytest.param("volatile-lru", marks=pytest.mark.exhaustive)]
-)
-@pytest.mark.parametrize(
-    "users",
-    [20, pytest.param(1000, marks=pytest.mark.exhaustive)],
-)
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("policy", ["allkeys-random", "volatile-lru"])
+@pytest.mark.parametrize("users", [20, 1000])
 def test_no_session_outlives_its_end_where_keys_are_dropped(
     redis_on: Starter, path: str, policy: str, users: int
 ) -> None:

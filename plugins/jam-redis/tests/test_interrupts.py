@@ -83,6 +83,7 @@ def test_interrupts(
         survive(store, [server], path, 300, kind=kind)
 
 
+@pytest.mark.exhaustive
 def test_interrupts_in_a_cluster(
     far_cluster: Any, cluster_nodes: list[RedisServer], path: str
 ) -> None:
@@ -133,6 +134,7 @@ def test_a_fork_that_python_does_not_see(
         survive_forks(store, children=4, operations=100, name=path)
 
 
+@pytest.mark.exhaustive
 def test_a_fork_that_python_does_not_see_in_a_cluster(
     cluster_nodes: list[RedisServer], path: str
 ) -> None:

@@ -95,9 +95,7 @@ def nodes_of(directory: Path, name: str) -> Iterator[Nodes]:
 
 BINARIES = [
     "redis62",
-    "valkey",
-    pytest.param("redis70", marks=pytest.mark.exhaustive),
-    pytest.param("redis8", marks=pytest.mark.exhaustive),
+    *(pytest.param(name, marks=pytest.mark.exhaustive) for name in ("redis70", "redis8", "valkey")),
 ]
 
 
