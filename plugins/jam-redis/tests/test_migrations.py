@@ -230,11 +230,10 @@ def test_clients_work_while_slots_move(
         moved = 0
         with working([read, *(client.step for client in clients)]) as failures:
             give_up_at = time.monotonic() + seconds
-            while time.monotonic() < give_up_at and not failures:
+            while (time.monotonic() < give_up_at or moved < 20) and not failures:
                 for slot in nodes.slots_of(path):
                     nodes.move(slot)
                     moved += 1
-        assert moved > 20
         assert reads[0] > 100
         for client in clients:
             client.check_all()
