@@ -3,6 +3,8 @@
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jam_core.exceptions import (
@@ -157,7 +159,26 @@ def find_wrapper(name: str) -> Any:
 
 
 def _look(group: str) -> tuple[list[InstalledPlugin], list[DamagedDistribution]]:
-    """Look for plugins, and for distributions that cannot be read."""
+    """Return the plugins of a group, and the distributions that cannot be read."""
+    found, damaged = _looked(group, tuple(map(_state_of, sys.path)))
+    return [*found], [*damaged]
+
+
+def _state_of(place: str) -> tuple[object, ...]:
+    """Return what changes when a distribution is installed in a place of the import path."""
+    try:
+        now = Path(place).stat()
+    except OSError:  # many a path names places that do not exist
+        return (place,)
+    return place, now.st_dev, now.st_ino, now.st_mtime_ns
+
+
+# Looking takes 20 ms where much is installed: every test of an application would wait for it.
+@lru_cache(maxsize=8)
+def _looked(
+    group: str,
+    path: object,  # noqa: ARG001  (what was found there is remembered until it changes)
+) -> tuple[list[InstalledPlugin], list[DamagedDistribution]]:
     from importlib.metadata import entry_points
 
     damaged: list[DamagedDistribution] = []
@@ -214,6 +235,7 @@ def _the_one_named(name: str, group: str, setting: str) -> InstalledPlugin:
         _warn(f"{distribution}: skipped. Reinstall it.")
     found = [plugin for plugin in installed if plugin.name == name]
     if not found:
+        _looked.cache_clear()  # it may be half installed at this moment
         raise JamPluginNotFound(
             f"{setting} {name!r} is not installed.{_remedy(name, group, installed, damaged)}"
         )
