@@ -61,14 +61,18 @@ _LONG = [
 
 
 _EXAMPLE = Path(__file__).parent / "examples" / "jam-lmdb" / "tests" / "test_contract.py"
-_CERTIFYING = {"certify-a-store.md", "contract.md", "document-stores.md", "writing-a-store.md"}
+# Pages of which certifications, servers and many commands are run.
+_LONG_PAGES = {
+    *("certify-a-store.md", "cli.md", "contract.md", "django.md", "document-stores.md"),
+    "writing-a-store.md",
+}
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Give the contract of the example a row, as the plugins' conftest.py do; leave pages to CI."""
     if item.path == _EXAMPLE:
         item.add_marker(pytest.mark.backend("lmdb", by_default=False))
-    if item.path.name in _CERTIFYING:
+    if item.path.name in _LONG_PAGES:
         item.add_marker(pytest.mark.exhaustive)
 
 

@@ -313,16 +313,8 @@ def test_a_part_of_the_suite_is_no_verdict(operator: Operator) -> None:
     assert "verdict        none: only a run of the whole suite" in run.text
 
 
-@pytest.mark.parametrize(
-    "wish",
-    [
-        "--showlocals",
-        *(
-            pytest.param(wish, marks=pytest.mark.exhaustive)
-            for wish in ("--tb=auto", "--tb=long", "--full-trace")
-        ),
-    ],
-)
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("wish", ["--showlocals", "--tb=auto", "--tb=long", "--full-trace"])
 def test_a_failure_shows_no_secret_of_the_configuration(operator: Operator, wish: str) -> None:
     with_toy(operator, FAILS_WITH_A_PASSWORD, 'password = "sesame"')
     run = operator.certify("toy", "-k", "touch_leaves", wish)

@@ -52,6 +52,7 @@ def test_the_attributes_are_documented_with_their_defaults() -> None:
     }
 
 
+@pytest.mark.exhaustive
 def test_the_contract_can_be_printed_without_the_repository(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "jam_testing"]
     printed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)

@@ -216,6 +216,7 @@ def test_a_child_that_fails_or_hangs_is_told() -> None:
         fork_unseen(lambda: time.sleep(60)).result(timeout=0.1)
 
 
+@pytest.mark.exhaustive
 def test_correct_stores_survive_unseen_forks(tmp_path: Path) -> None:
     survive_forks(MemorySessions(), operations=100)
     survive_forks(FileSessions(tmp_path / "sessions.json"), operations=100)

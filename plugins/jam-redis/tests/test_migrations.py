@@ -207,7 +207,7 @@ def test_most_sessions_change_as_ever_while_a_big_key_of_their_slot_moves(
 @pytest.mark.parametrize(
     ("seconds", "max_age"),
     [
-        (2, 5000),
+        pytest.param(2, 5000, marks=pytest.mark.exhaustive),
         pytest.param(2, None, marks=pytest.mark.exhaustive),
         pytest.param(60, None, marks=pytest.mark.lengthy),
         pytest.param(60, 5000, marks=pytest.mark.lengthy),

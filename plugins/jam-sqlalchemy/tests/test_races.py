@@ -85,6 +85,7 @@ def test_eight_processes_write_to_one_file(open_store: Opener) -> None:
             assert store.get(session_id) == data
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "database_uri", ["postgresql-wheel", "postgresql-machine", "mariadb-machine"], indirect=True
 )
@@ -96,6 +97,7 @@ def test_stores_that_start_at_once_make_one_table(open_store: Opener) -> None:
     assert all(run_in_processes([start] * 8))
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "database_uri", ["sqlite-file", "postgresql-wheel", "mariadb-machine"], indirect=True
 )
