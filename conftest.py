@@ -53,8 +53,8 @@ def pytest_xdist_auto_num_workers() -> int:
 # these files when the others have finished would keep everybody waiting. In turns those that wait
 # for a clock and those that need the processor.
 _LONG = [
-    *("packaging", "expiry", "contract", "interrupts", "outages", "documents", "tutorial"),
-    *("certification", "sentinel", "logins", "aio", "crashes", "migrations", "races"),
+    *("packaging", "expiry", "contract", "contract_awaited", "interrupts", "outages", "documents"),
+    *("tutorial", "certification", "sentinel", "logins", "aio", "crashes", "migrations", "races"),
     *("linearizability", "operators_night", "notes_app", "strangers", "scaffold", "start_page"),
     *("floor", "under_servers"),
 ]
