@@ -491,7 +491,8 @@ def test_quotes_that_are_kept_around_a_value_are_an_error(
 
 @pytest.mark.parametrize("deep", ["deep.json", "deep.toml", "deep.yaml"])
 def test_a_file_that_is_nested_too_deeply_is_named(write: Write, deep: str) -> None:
-    nested = "[" * 1_200 + "]" * 1_200
+    levels = 500 if deep == "deep.yaml" else 1_200  # PyYAML takes the square of it
+    nested = "[" * levels + "]" * levels
     text = {"deep.json": f'{{"jam": {nested}}}', "deep.toml": f"jam = {nested}"}
     message = refused(write(deep, text.get(deep, f"jam: {nested}"))).message
     assert f"{deep} is nested too deeply." in message

@@ -132,20 +132,9 @@ ACTIONS: dict[str, Callable[[JSONSessions, str], object]] = {
 }
 
 
-@pytest.mark.parametrize(
-    "fsync",
-    [
-        pytest.param(False, id=""),
-        pytest.param(True, id="fsync", marks=pytest.mark.exhaustive),
-    ],
-)
-@pytest.mark.parametrize(
-    "name",
-    [
-        "update",
-        *(pytest.param(name, marks=pytest.mark.exhaustive) for name in ACTIONS if name != "update"),
-    ],
-)
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("fsync", [False, True], ids=["", "fsync"])
+@pytest.mark.parametrize("name", ACTIONS)
 def test_killed_before_and_after_each_system_call(path: Path, name: str, fsync: bool) -> None:
     step = 1
     while True:
