@@ -308,10 +308,8 @@ class DocumentSessions(StorageSessions[DocumentPlace]):
         for name in self.scan("s."):
             document = _DOCUMENT.fullmatch(name)
             if document is not None:
-                try:
+                with self.leave_out_damaged():
                     ended += self._edit(document[1], lambda read, _: read.dropped or None) or 0
-                except JamSessionCorrupt as error:
-                    self._left_out(error)
         for name in self.scan("p."):
             piece = _PIECE.fullmatch(name)
             # A young piece may belong to a write under way: pieces are written before their entry.
@@ -329,16 +327,12 @@ class DocumentSessions(StorageSessions[DocumentPlace]):
             document = _DOCUMENT.fullmatch(name)
             if document is None:
                 continue
-            try:
-                live = self._live(document[1], self.clock())
-            except JamSessionCorrupt as error:
-                self._left_out(error)
-                continue
-            for record in live:
-                if record.data:
-                    yield record
-                else:
-                    self._left_out(self._damaged(DocumentPlace(document[1], record.id_hash)))
+            with self.leave_out_damaged():
+                for record in self._live(document[1], self.clock()):
+                    with self.leave_out_damaged():
+                        if not record.data:
+                            raise self._damaged(DocumentPlace(document[1], record.id_hash))
+                        yield record
 
     def look(self) -> None:
         """Write a value, read it and remove it."""
@@ -572,9 +566,6 @@ class DocumentSessions(StorageSessions[DocumentPlace]):
         found = self.load(name)
         if found is not None:
             self.swap(name, None, found[1])
-
-    def _left_out(self, error: JamSessionCorrupt) -> None:
-        self.logger.warning(f"Left out: {error.message}")
 
     def _damaged(self, place: DocumentPlace) -> JamSessionCorrupt:
         return JamSessionCorrupt(

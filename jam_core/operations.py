@@ -14,6 +14,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from jam_core.codec import check_session_key, hash_id, is_handle, owner_mark
 from jam_core.exceptions import (
     JamSessionConflict,
+    JamSessionCorrupt,
     JamSessionDataError,
     JamSessionNotFound,
     JamSessionUnsupported,
@@ -273,6 +274,14 @@ class StorageSessions(BaseSession, Generic[Place]):
         except errors as error:
             raise JamStoreUnavailable(f"{self!r} cannot be used: {error}.") from error
 
+    @contextmanager
+    def leave_out_damaged(self) -> Iterator[None]:
+        """Go on after a record that is damaged, as `records` does, and log where it is."""
+        try:
+            yield
+        except JamSessionCorrupt as damage:
+            self.logger.warning("Left out: %s", damage.message)
+
     def create(
         self,
         session_key: str,
@@ -398,12 +407,22 @@ class StorageSessions(BaseSession, Generic[Place]):
     ) -> dict[str, Any]:
         """Apply a function to the session's data by compare-and-set."""
         place = self._known(session_id)
+        owner, just_read = "", None
+        if self._seals:
+            owner, record = self._owner_at(place, session_id)
+            just_read = record.data
+
+        def stored() -> str | None:
+            nonlocal just_read
+            text, just_read = just_read, None
+            return self.read_data(place, self.clock()) if text is None else text
+
         return self.change_data(
             change,
-            lambda: self.read_data(place, self.clock()),
+            stored,
             lambda old, new: self.write(place, Change(self.clock(), self.ttl, new, old)),
             lambda: self.where(place),
-            self._owner_at(place, session_id),
+            owner,
         )
 
     @stands_on("remove_ended")
@@ -470,18 +489,16 @@ class StorageSessions(BaseSession, Generic[Place]):
 
     # The owner follows from the id that was presented: the record may be a copy of another one.
 
-    def _owner_at(self, place: Place, session_id: str) -> str:
-        """Return the owner of a session, which stays the same until it gets another id.
+    def _owner_at(self, place: Place, session_id: str) -> tuple[str, SessionRecord]:
+        """Return a session, and its owner, who stays the same until it gets another id.
 
         Raises:
             JamSessionNotFound: There is no such session.
         """
-        if not self._seals:
-            return ""
         record = self.read(place, self.clock())
         if record is None:
             raise JamSessionNotFound
-        return self._owner(record.session_key, hash_id(session_id))
+        return self._owner(record.session_key, hash_id(session_id)), record
 
     def _data_at(
         self, place: Place, record: SessionRecord, session_id: str
@@ -496,16 +513,13 @@ class StorageSessions(BaseSession, Generic[Place]):
         for attempt in range(ATTEMPTS):
             if attempt:
                 pause_before(attempt)
-            record = self.read(place, self.clock())
-            if record is None:
+            owner, record = self._owner_at(place, session_id)
+            if not self.codec.opens(record.data, owner):
                 raise JamSessionNotFound
-            owner, stored = self._owner(record.session_key, hash_id(session_id)), record.data
-            if not self.codec.opens(stored, owner):
-                raise JamSessionNotFound
-            if seen_text is not None and not self.codec.seals_the_same(seen_text, stored):
+            if seen_text is not None and not self.codec.seals_the_same(seen_text, record.data):
                 raise self._changed_since()
             text = self.codec.seal(written, owner)
-            if self.write(place, Change(self.clock(), self.ttl, text, stored)):
+            if self.write(place, Change(self.clock(), self.ttl, text, record.data)):
                 return
         raise JamSessionConflict
 
@@ -515,11 +529,8 @@ class StorageSessions(BaseSession, Generic[Place]):
         Raises:
             JamSessionNotFound: There is no such session, or nobody can open its data.
         """
-        record = self.read(place, self.clock())
-        if record is None:
-            raise JamSessionNotFound
+        owner, record = self._owner_at(place, session_id)
         session_key = record.session_key if move.login is None else move.login.session_key
-        owner = self._owner(record.session_key, hash_id(session_id))
         data = self.codec.rekeyed(record.data, owner, self._owner(session_key, move.id_hash))
         if data is None:
             raise JamSessionNotFound

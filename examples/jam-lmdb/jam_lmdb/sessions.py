@@ -181,11 +181,8 @@ class LmdbSessions(StorageSessions[str]):
         with self._transaction() as found:
             names = _names(found, "session:")
         for name in names:
-            try:
+            with self.leave_out_damaged():
                 record = self.read(name[-64:], self.clock())
-            except JamSessionCorrupt as error:
-                self.logger.warning("Left out: %s", error)
-            else:
                 if record is not None:
                     yield record
 

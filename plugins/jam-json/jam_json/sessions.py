@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Unpack
 from jam_core import (
     Change,
     JamConfigurationError,
-    JamSessionCorrupt,
     JamStoreMissing,
     JamStoreUnavailable,
     Move,
@@ -142,13 +141,10 @@ class JSONSessions(StorageSessions[str]):
         """Yield the live sessions of every key."""
         with self._outage:
             for id_hash in self._layout.hashes():
-                try:
+                with self.leave_out_damaged():
                     record = self._layout.read(id_hash, self.clock())
-                except JamSessionCorrupt as damage:
-                    self.logger.warning("Left out: %s", damage.message)
-                    continue
-                if record is not None:
-                    yield record
+                    if record is not None:
+                        yield record
 
     def restore(self, records: Sequence[SessionRecord]) -> int:
         """Store sessions as they are; their data may be from any serializer."""
@@ -205,19 +201,12 @@ class JSONSessions(StorageSessions[str]):
             from jam_json.directory import DirectoryLayout
 
             return DirectoryLayout(
-                self._path,
-                fsync=fsync,
-                lock_timeout=lock_timeout,
-                clock=self.clock,
+                self._path, fsync=fsync, lock_timeout=lock_timeout, clock=self.clock
             )
         from jam_json.document import DocumentLayout
 
         return DocumentLayout(
-            self._path,
-            fsync=fsync,
-            lock_timeout=lock_timeout,
-            clock=self.clock,
-            logger=self.logger,
+            self._path, fsync=fsync, lock_timeout=lock_timeout, clock=self.clock, logger=self.logger
         )
 
 

@@ -239,12 +239,8 @@ class SQLAlchemySessions(StorageSessions[str]):
             values = {"the_id": page[-1].id_hash if page else "", "now": self.clock()}
             page = self._database.rows(self._sql.page, values)
             for row in page:
-                try:
-                    record = self._record_of(row)
-                except JamSessionCorrupt as damage:
-                    self.logger.warning("Left out: %s", damage.message)
-                    continue
-                yield record
+                with self.leave_out_damaged():
+                    yield self._record_of(row)
 
     def restore(self, records: Sequence[SessionRecord]) -> int:
         """Insert rows, as many in a statement as the database takes."""
