@@ -94,8 +94,9 @@ def pytest_collection() -> None:
 
 def pytest_collection_finish() -> None:
     """Collect garbage again, without looking at the tests themselves each time."""
-    gc.freeze()
     gc.enable()
+    if "hypothesis" in sys.modules:  # while it is imported, it has to see who refers to what
+        gc.freeze()
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -7,7 +7,7 @@ until one is free, and "gone" is told from "changed". A store only needs code fo
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -148,6 +148,19 @@ def optional(method: _Method) -> _Method:
     return method
 
 
+class _Outages(AbstractContextManager[None]):
+    # No generator, which would double the time of a fast `get`; and no reference to the store: it
+    # would be part of a cycle, and its files closed late.
+    def __init__(self, store: str, errors: tuple[type[Exception], ...]) -> None:
+        self._store = store
+        self._errors = errors
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, self._errors):
+            reason = getattr(error, "strerror", None) or error
+            raise JamStoreUnavailable(f"{self._store} cannot be used: {reason}.") from error
+
+
 class StorageSessions(BaseSession, Generic[Place]):
     """A store for which you write only the storage.
 
@@ -266,13 +279,12 @@ class StorageSessions(BaseSession, Generic[Place]):
         """Say where a session is, for errors, without its id, its key or its data."""
         return f"{self!r}, session {place!s:.12}..."
 
-    @contextmanager
-    def unavailable(self, *errors: type[Exception]) -> Iterator[None]:
-        """Raise these errors of the backend as `JamStoreUnavailable`, with its message."""
-        try:
-            yield
-        except errors as error:
-            raise JamStoreUnavailable(f"{self!r} cannot be used: {error}.") from error
+    def unavailable(self, *errors: type[Exception]) -> AbstractContextManager[None]:
+        """Raise these errors of the backend as `JamStoreUnavailable`, with its message.
+
+        What this returns can be kept, and entered any number of times.
+        """
+        return _Outages(repr(self), errors)
 
     @contextmanager
     def leave_out_damaged(self) -> Iterator[None]:

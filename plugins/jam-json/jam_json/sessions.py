@@ -5,7 +5,6 @@ import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Unpack
 
 from jam_core import (
@@ -69,7 +68,7 @@ class JSONSessions(StorageSessions[str]):
             )
         self.clock = clock
         self._path = _absolute(json_path)
-        self._outage = _Outage(self._path)
+        self._outage = self.unavailable(OSError)
         with self._outage:
             self._is_directory = _is_directory(self._path)
             if not create and not self._path.exists():
@@ -208,27 +207,6 @@ class JSONSessions(StorageSessions[str]):
         return DocumentLayout(
             self._path, fsync=fsync, lock_timeout=lock_timeout, clock=self.clock, logger=self.logger
         )
-
-
-class _Outage:
-    """Turns the operating system's errors into JamStoreUnavailable; can be entered many times."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if isinstance(error, OSError):
-            raise JamStoreUnavailable(
-                f"The session store {self._path} cannot be used: {error.strerror or error}."
-            ) from error
 
 
 def _is_directory(path: Path) -> bool:
