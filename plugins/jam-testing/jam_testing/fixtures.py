@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 from uuid import uuid4
 
 import pytest
@@ -29,6 +29,9 @@ class StoreFactory(Protocol):
 BreakBackend = Callable[[], AbstractContextManager[object]]
 Snapshot = Callable[[], object]
 Damage = Callable[[str], object]
+
+
+_CLOCKED: dict[object, bool] = {}
 
 
 class Watch:
@@ -94,30 +97,6 @@ def _row(request: pytest.FixtureRequest) -> tuple[str, ...]:
     return tuple(f"{name} {value!r}" for name, value in given.items() if name not in own)
 
 
-class Powers(NamedTuple):
-    """What the stores of a class can do."""
-
-    name: str
-    capabilities: frozenset[str]
-    takes_clock: bool
-
-    def need(self, *capabilities: str) -> None:
-        """Skip the clause if the store lacks what the clause is about."""
-        for capability in capabilities:
-            if capability == "clock" and not self.takes_clock:
-                pytest.skip(f"{self.name} takes no clock: its server keeps the time")
-            if capability != "clock" and capability not in self.capabilities:
-                pytest.skip(f"{self.name} does not declare {capability!r}")
-
-
-_POWERS: dict[object, Powers] = {}
-
-
-def _powers_of(store: BaseSession) -> Powers:
-    kind = type(store)
-    return Powers(kind.__name__, store.capabilities, "clock" in options_of(kind))
-
-
 class StoreContract:
     """The base of every part of the suite.
 
@@ -165,7 +144,7 @@ class StoreContract:
         made = getattr(request.function, "promise", None)
         for need in () if made is None else made.needs:
             if need not in OPTIONAL_FIXTURES:
-                self._powers(request).need(need)
+                self.need(request.getfixturevalue("store"), need)
             elif request.getfixturevalue(need) is None:
                 pytest.skip(self.why_without(need))
 
@@ -207,7 +186,7 @@ class StoreContract:
         def open_store(**options: Any) -> BaseSession:
             mint = options.pop("id_factory", lambda: str(uuid4()))
             options["id_factory"] = lambda: watch.keep_secret(mint())
-            if self._powers(request).takes_clock:
+            if self._is_clocked(request, store_factory):
                 options = {"clock": clock, **options}
             store = store_factory(**options)
             opened.append(store)
@@ -229,26 +208,31 @@ class StoreContract:
         return open_store()
 
     @pytest.fixture
-    def time(self, request: pytest.FixtureRequest, clock: ManualClock) -> Timekeeper:
+    def time(
+        self, request: pytest.FixtureRequest, store_factory: StoreFactory, clock: ManualClock
+    ) -> Timekeeper:
         """Let time pass."""
-        return Timekeeper(clock if self._powers(request).takes_clock else None)
+        return Timekeeper(clock if self._is_clocked(request, store_factory) else None)
 
     @staticmethod
     def takes_clock(store: BaseSession) -> bool:
         """Tell whether a store keeps the time itself."""
-        return _powers_of(store).takes_clock
+        return "clock" in options_of(type(store))
 
-    @staticmethod
-    def need(store: BaseSession, *capabilities: str) -> None:
-        """Skip the clause if the store lacks what the clause is about."""
-        _powers_of(store).need(*capabilities)
-
-    def _powers(self, request: pytest.FixtureRequest) -> Powers:
-        """Return what the stores of a row can do; to find out, one is opened once."""
+    def _is_clocked(self, request: pytest.FixtureRequest, factory: StoreFactory) -> bool:
+        """Tell whether the stores take a clock; to find out, one is opened for each row."""
         row = type(self), _row(request)
-        if row not in _POWERS:
-            factory: StoreFactory = request.getfixturevalue("store_factory")
+        if row not in _CLOCKED:
             probe = factory()
-            _POWERS[row] = _powers_of(probe)
+            _CLOCKED[row] = self.takes_clock(probe)
             probe.close()
-        return _POWERS[row]
+        return _CLOCKED[row]
+
+    @classmethod
+    def need(cls, store: BaseSession, *capabilities: str) -> None:
+        """Skip the clause if the store lacks what the clause is about."""
+        for capability in capabilities:
+            if capability == "clock" and not cls.takes_clock(store):
+                pytest.skip(f"{type(store).__name__} takes no clock: its server keeps the time")
+            if capability != "clock" and capability not in store.capabilities:
+                pytest.skip(f"{type(store).__name__} does not declare {capability!r}")
