@@ -16,8 +16,8 @@ from typing import Any, Self
 from jam_core.exceptions import JamConfigurationError, JamError, JamStoreUnavailable
 from jam_core.jam import Jam as PlainJam
 from jam_core.lifetimes import STORE_DEFAULT, Seconds
+from jam_core.logger import Outage
 from jam_core.opening import configured_store
-from jam_core.outages import Outage
 from jam_core.records import SessionInfo
 from jam_core.waiting import running_loop, wait
 

@@ -15,8 +15,8 @@ from jam_core.exceptions import (
 )
 from jam_core.hooks import check_store
 from jam_core.importing import import_failure, import_object, is_importable, package_lacking
+from jam_core.problems import close_match
 from jam_core.session import BaseSession
-from jam_core.spelling import close_match
 
 if TYPE_CHECKING:
     from importlib.metadata import Distribution, EntryPoint
@@ -160,25 +160,21 @@ def find_wrapper(name: str) -> Any:
 
 def _look(group: str) -> tuple[list[InstalledPlugin], list[DamagedDistribution]]:
     """Return the plugins of a group, and the distributions that cannot be read."""
-    found, damaged = _looked(group, tuple(map(_state_of, sys.path)))
+    found, damaged = _looked(group, *map(_state_of, sys.path))
     return [*found], [*damaged]
 
 
 def _state_of(place: str) -> tuple[object, ...]:
-    """Return what changes when a distribution is installed in a place of the import path."""
+    """Return what changes when something is installed in a place of the import path."""
     try:
         now = Path(place).stat()
-    except OSError:  # many a path names places that do not exist
+    except OSError:
         return (place,)
     return place, now.st_dev, now.st_ino, now.st_mtime_ns
 
 
-# Looking takes 20 ms where much is installed: every test of an application would wait for it.
-@lru_cache(maxsize=8)
-def _looked(
-    group: str,
-    path: object,  # noqa: ARG001  (what was found there is remembered until it changes)
-) -> tuple[list[InstalledPlugin], list[DamagedDistribution]]:
+@lru_cache(maxsize=8)  # looking can take 20 ms, for which every test would wait
+def _looked(group: str, *_path: object) -> tuple[list[InstalledPlugin], list[DamagedDistribution]]:
     from importlib.metadata import entry_points
 
     damaged: list[DamagedDistribution] = []

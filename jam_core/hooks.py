@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 from jam_core.exceptions import JamPluginLoadError, JamSessionUnsupported
+from jam_core.problems import close_match
 from jam_core.session import ASYNCIO, OPERATIONS, PROJECT, BaseSession, hookspec
-from jam_core.spelling import close_match
 from jam_core.waiting import awaited
 
 if TYPE_CHECKING:

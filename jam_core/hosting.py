@@ -18,6 +18,7 @@ from jam_core.hooks import wrapped_operations
 from jam_core.logger import LOG_KEY_VARIABLE, LogNames
 from jam_core.opening import ConfiguredStore, configured_store
 from jam_core.options import Option, options_of, options_that_create
+from jam_core.problems import close_match
 from jam_core.session import (
     ASYNCIO,
     LIFETIMES,
@@ -28,7 +29,6 @@ from jam_core.session import (
     SEEN,
     optional_operations_of,
 )
-from jam_core.spelling import close_match
 
 __all__ = [
     "ASYNCIO",

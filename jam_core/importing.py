@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import Any
 
 from jam_core.exceptions import JamPluginLoadError
-from jam_core.spelling import close_match
+from jam_core.problems import close_match
 
 
 def import_object(path: str) -> Any:

@@ -10,8 +10,8 @@ from jam_core.lifetimes import STORE_DEFAULT
 
 if TYPE_CHECKING:
     from jam_core.lifetimes import Seconds
+    from jam_core.logger import Outage
     from jam_core.opening import ConfiguredStore
-    from jam_core.outages import Outage
     from jam_core.records import SessionInfo
     from jam_core.session import BaseSession
 
@@ -43,9 +43,8 @@ class Jam:
         wrappers: Sequence[object] = (),
     ) -> None:
         from jam_core.hooks import bound_operations, not_blocking
-        from jam_core.logger import LogNames
+        from jam_core.logger import LogNames, Outage
         from jam_core.opening import configured_store
-        from jam_core.outages import Outage
 
         self._log_names = LogNames()
         configured = configured_store(config, pointer, wrappers)

@@ -1,16 +1,20 @@
-"""The logger that a store gets, and the events in the life of sessions that go to it."""
+"""The logger that a store gets, and what goes to it: the life of sessions, and outages."""
 
 import hashlib
 import os
 import secrets
+import time
 from abc import ABC, abstractmethod
 
 from jam_core.codec import LONGEST_ID, session_handle
-from jam_core.exceptions import JamConfigurationError
+from jam_core.exceptions import JamConfigurationError, JamStoreUnavailable
 
 LOG_KEY_VARIABLE = "JAM_LOG_KEY"
 _SHORTEST_KEY = 16  # characters
 _NAME_BYTES = 8
+# Seconds without a failure after which a success ends an outage. Otherwise, if one node of several
+# is down, each success and each failure would be a line in the log.
+_CALM = 5.0
 
 CREATED, UPDATED, ROTATED = "created", "updated", "rotated"
 DELETED, CLEARED, REJECTED = "deleted", "cleared", "rejected"
@@ -180,3 +184,34 @@ class LogNames:
 
 def _in_words(facts: dict[str, str | int]) -> str:
     return " ".join(f"{name}={value}" for name, value in facts.items())
+
+
+class Outage:
+    """What one process knows about an outage of its store.
+
+    No lock guards it: concurrent threads may log two outages as one, but they never leave it in a
+    state in which the next one would not be logged.
+
+    Args:
+        logger: Where to log it.
+    """
+
+    def __init__(self, logger: BaseLogger) -> None:
+        self._logger = logger
+        self._failed_at = 0.0
+
+    def note(self, error: JamStoreUnavailable) -> None:
+        """Note a failure; the first one begins the outage."""
+        self._failed_at = now = time.monotonic()
+        beginning = (now,)
+        if vars(self).setdefault("_began", beginning) is beginning:  # atomic: only one is first
+            self._logger.outage_began(error.message, error.error_code)
+
+    def is_over(self) -> bool:
+        """Return, after a success, whether there is no longer an outage; log its end."""
+        if time.monotonic() - self._failed_at < _CALM:
+            return False
+        began = vars(self).pop("_began", None)
+        if began is not None:
+            self._logger.outage_ended(self._failed_at - began[0])
+        return True

@@ -11,9 +11,8 @@ from jam_core.exceptions import JamConfigurationError, JamError, JamPluginLoadEr
 from jam_core.hooks import name_of, not_blocking
 from jam_core.logger import BaseLogger, JamLogger
 from jam_core.options import bind_options, options_of
-from jam_core.problems import Problems
+from jam_core.problems import Problems, close_match
 from jam_core.session import BaseSession, logger_of
-from jam_core.spelling import close_match
 
 _SETTINGS = ("session", "wrappers", "wrapper")
 _FORMER_WRAPPERS = "plugins"

@@ -149,8 +149,7 @@ def optional(method: _Method) -> _Method:
 
 
 class _Outages(AbstractContextManager[None]):
-    # No generator, which would double the time of a fast `get`; and no reference to the store: it
-    # would be part of a cycle, and its files closed late.
+    # Without a reference to the store, whose files would be closed late.
     def __init__(self, store: str, errors: tuple[type[Exception], ...]) -> None:
         self._store = store
         self._errors = errors
@@ -280,15 +279,12 @@ class StorageSessions(BaseSession, Generic[Place]):
         return f"{self!r}, session {place!s:.12}..."
 
     def unavailable(self, *errors: type[Exception]) -> AbstractContextManager[None]:
-        """Raise these errors of the backend as `JamStoreUnavailable`, with its message.
-
-        What this returns can be kept, and entered any number of times.
-        """
+        """Raise these errors of the backend as `JamStoreUnavailable`, with its message."""
         return _Outages(repr(self), errors)
 
     @contextmanager
     def leave_out_damaged(self) -> Iterator[None]:
-        """Go on after a record that is damaged, as `records` does, and log where it is."""
+        """Go on after a record that is damaged, and log it."""
         try:
             yield
         except JamSessionCorrupt as damage:
@@ -419,15 +415,13 @@ class StorageSessions(BaseSession, Generic[Place]):
     ) -> dict[str, Any]:
         """Apply a function to the session's data by compare-and-set."""
         place = self._known(session_id)
-        owner, just_read = "", None
+        owner, just_read = "", []
         if self._seals:
             owner, record = self._owner_at(place, session_id)
-            just_read = record.data
+            just_read = [record.data]
 
         def stored() -> str | None:
-            nonlocal just_read
-            text, just_read = just_read, None
-            return self.read_data(place, self.clock()) if text is None else text
+            return just_read.pop() if just_read else self.read_data(place, self.clock())
 
         return self.change_data(
             change,

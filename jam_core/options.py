@@ -13,9 +13,8 @@ from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_ty
 from jam_core.config import is_quoted
 from jam_core.exceptions import JamPluginLoadError
 from jam_core.importing import import_object
-from jam_core.problems import Problems
+from jam_core.problems import Problems, close_match
 from jam_core.session import BaseSession, aliases_of
-from jam_core.spelling import close_match
 
 _TRUE = ("true", "yes", "on", "1")
 _FALSE = ("false", "no", "off", "0")

@@ -1,5 +1,6 @@
 """Collects everything that is wrong with a configuration, to report it all at once."""
 
+from collections.abc import Iterable
 from typing import Self
 
 from jam_core.exceptions import JamConfigurationError
@@ -58,3 +59,11 @@ class Problems:
             error = JamConfigurationError(f"{self.source}: {len(texts)} problems:{listed}", texts)
             causes = (problem.__cause__ for problem in self._found)
             raise error from next((cause for cause in causes if cause is not None), None)
+
+
+def close_match(word: str, known: Iterable[str]) -> str:
+    """Return " Did you mean ...?" for the nearest of the known words, or nothing."""
+    from difflib import get_close_matches
+
+    matches = get_close_matches(word, list(known), n=1)
+    return f" Did you mean {matches[0]!r}?" if matches else ""

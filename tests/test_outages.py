@@ -50,7 +50,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> type[Time]:
     class Clock(Time):
         pass
 
-    monkeypatch.setattr("jam_core.outages.time", Clock)
+    monkeypatch.setattr("jam_core.logger.time", Clock)
     return Clock
 
 
