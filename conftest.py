@@ -61,7 +61,7 @@ _LONG = [
 
 
 _EXAMPLE = Path(__file__).parent / "examples" / "jam-lmdb" / "tests" / "test_contract.py"
-# Pages of which certifications, servers and many commands are run.
+# Pages whose examples run certifications, servers or many commands.
 _LONG_PAGES = {
     *("certify-a-store.md", "cli.md", "contract.md", "django.md", "document-stores.md"),
     "writing-a-store.md",

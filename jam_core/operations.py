@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from typing import Any, Generic, NamedTuple, TypeVar
+from weakref import ref
 
 from jam_core.codec import check_session_key, hash_id, is_handle, owner_mark
 from jam_core.exceptions import (
@@ -148,16 +149,15 @@ def optional(method: _Method) -> _Method:
     return method
 
 
-class _Outages(AbstractContextManager[None]):
-    # Without a reference to the store, whose files would be closed late.
-    def __init__(self, store: str, errors: tuple[type[Exception], ...]) -> None:
-        self._store = store
+class _Unavailable(AbstractContextManager[None]):
+    def __init__(self, store: BaseSession, errors: tuple[type[Exception], ...]) -> None:
+        self._store = ref(store)  # weak: in a cycle, a store would close its files late
         self._errors = errors
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         if isinstance(error, self._errors):
             reason = getattr(error, "strerror", None) or error
-            raise JamStoreUnavailable(f"{self._store} cannot be used: {reason}.") from error
+            raise JamStoreUnavailable(f"{self._store()!r} cannot be used: {reason}.") from error
 
 
 class StorageSessions(BaseSession, Generic[Place]):
@@ -280,7 +280,7 @@ class StorageSessions(BaseSession, Generic[Place]):
 
     def unavailable(self, *errors: type[Exception]) -> AbstractContextManager[None]:
         """Raise these errors of the backend as `JamStoreUnavailable`, with its message."""
-        return _Outages(repr(self), errors)
+        return _Unavailable(self, errors)
 
     @contextmanager
     def leave_out_damaged(self) -> Iterator[None]:
@@ -415,7 +415,7 @@ class StorageSessions(BaseSession, Generic[Place]):
     ) -> dict[str, Any]:
         """Apply a function to the session's data by compare-and-set."""
         place = self._known(session_id)
-        owner, just_read = "", []
+        owner, just_read = "", list[str]()
         if self._seals:
             owner, record = self._owner_at(place, session_id)
             just_read = [record.data]

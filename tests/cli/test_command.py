@@ -125,10 +125,18 @@ def test_an_application_does_not_import_what_the_command_needs() -> None:
 # --- output ----------------------------------------------------------------------------------
 
 
-def test_what_goes_to_a_file_has_no_escape_codes(configured: Path) -> None:
-    for line in ("plugins show json", "check --config config.toml", "chek"):
-        ran = jam(*line.split(), cwd=configured, TERM="xterm-256color")
-        assert ESCAPE not in ran.out + ran.err
+@pytest.mark.parametrize(
+    "line",
+    [
+        "check --config config.toml",
+        "chek",
+        "plugins show json",
+        pytest.param("plugins", marks=pytest.mark.exhaustive),
+    ],
+)
+def test_what_goes_to_a_file_has_no_escape_codes(configured: Path, line: str) -> None:
+    ran = jam(*line.split(), cwd=configured, TERM="xterm-256color")
+    assert ESCAPE not in ran.out + ran.err
 
 
 def test_a_terminal_is_given_colours_unless_it_wants_none(configured: Path) -> None:

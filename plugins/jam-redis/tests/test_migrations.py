@@ -230,7 +230,7 @@ def test_clients_work_while_slots_move(
         moved = 0
         with working([read, *(client.step for client in clients)]) as failures:
             give_up_at = time.monotonic() + seconds
-            while (time.monotonic() < give_up_at or moved < 20) and not failures:
+            while (time.monotonic() < give_up_at or moved <= 20) and not failures:
                 for slot in nodes.slots_of(path):
                     nodes.move(slot)
                     moved += 1
