@@ -30,33 +30,13 @@ from jam_core import PerLoop, PerProcess
 from jam_sqlalchemy.awaiting import call_on
 from jam_sqlalchemy.engine import is_in_memory
 from jam_sqlalchemy.errors import HangingError, UnsentError, foreign, leaves_no_doubt
-from jam_sqlalchemy.pool import replace_what_was_closed
+from jam_sqlalchemy.pool import USE, SessionPool, Use, close_if_unfinished, replace_what_was_closed
 from jam_sqlalchemy.source import Source
 from jam_sqlalchemy.sqlite import close_idle, end_memory
 
 _Outcome = TypeVar("_Outcome")
 # The parameters of a statement; a list: those of each execution; or a function that returns them.
 Values = dict[str, Any] | list[dict[str, Any]] | Callable[[], dict[str, Any]]
-
-_USE = "jam's use"
-
-
-class _Use:
-    """One use of a connection.
-
-    Attributes:
-        has_begun: Whether there was a connection for it.
-        is_over: Whether the whole answer has been read.
-        struck_by: An exception that struck while SQLAlchemy took the connection back, and that it
-            did not pass on.
-    """
-
-    __slots__ = ("has_begun", "is_over", "struck_by")
-
-    def __init__(self) -> None:
-        self.has_begun = False
-        self.is_over = False
-        self.struck_by: BaseException | None = None
 
 
 class Exchange:
@@ -98,7 +78,7 @@ class Exchange:
                 connection: the wait for one may be long.
             outcome: Reads the result.
         """
-        here, use = self._here(), _Use()
+        here, use = self._here(), Use()
         if here.engine.dialect.is_async:
             work: Callable[[], _Outcome] = partial(
                 here.use, self._run, use, statement, values, outcome
@@ -143,7 +123,7 @@ class Exchange:
     def _run(
         self,
         engine: Engine,
-        use: _Use,
+        use: Use,
         statement: Executable,
         values: Values,
         outcome: Callable[[CursorResult[Any]], _Outcome],
@@ -152,11 +132,11 @@ class Exchange:
         is_returned = False
         try:
             connection = engine.connect()
-            connection.info[_USE] = use
+            connection.info[USE] = use
             use.has_begun = True
             parameters = values() if callable(values) else values
             result = outcome(connection.execute(statement, parameters))
-            if engine.dispatch.begin:  # a caller's engine, which may begin a transaction
+            if not self._source.is_ours and engine.dispatch.begin:  # it may begin a transaction
                 connection.commit()
             use.is_over = is_returned = True
             connection.close()
@@ -226,25 +206,19 @@ def committing_alone(engine: Engine) -> Engine:
 
 
 def _begin_use(connection: Connection) -> None:
-    connection.info[_USE] = _Use()
+    connection.info[USE] = Use()
 
 
 def _watch(engine: Engine) -> None:
-    event.listen(engine, "checkin", _close_what_is_unfinished)
+    if not isinstance(engine.pool, SessionPool):  # which looks itself
+        event.listen(engine, "checkin", close_if_unfinished)
     event.listen(engine, "invalidate", _remember_what_struck)
-
-
-def _close_what_is_unfinished(_: object, record: ConnectionPoolEntry) -> None:
-    """Keep a connection that was left in the middle of a use out of its pool."""
-    use = record.info.get(_USE)
-    if use is not None and not use.is_over:
-        record.invalidate()
 
 
 def _remember_what_struck(
     _: object, record: ConnectionPoolEntry, error: BaseException | None
 ) -> None:
-    use = record.info.get(_USE)
+    use = record.info.get(USE)
     if use is not None:
         use.struck_by = error
 

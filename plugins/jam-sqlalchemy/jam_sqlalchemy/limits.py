@@ -29,23 +29,25 @@ def connect_with_limit(dialect: Dialect, arguments: list[Any], options: dict[str
 
 @cache
 def _limited(kind: Any) -> Any:
-    has_limit = "timeout" in signature(kind.wait).parameters  # from psycopg 3.3 on
-
     class LimitedConnection(kind):  # type: ignore[misc]
         read_timeout = float("inf")
 
-        def wait(
-            self, answer: Generator[Any, Any, _Value], *args: Any, timeout: Any = None, **more: Any
+        def _wait_with_limit(
+            self, answer: Generator[Any, Any, Any], interval: float = 0.1, timeout: Any = None
         ) -> Any:
-            if not has_limit:
-                return super().wait(_within(self.read_timeout, answer), *args, **more)
             limit = self.read_timeout if timeout is None else timeout
             try:
-                return super().wait(answer, *args, timeout=limit, **more)
+                return super().wait(answer, interval, limit)
             except Exception as error:
                 if type(error).__name__ == "_WaitTimeout" and timeout is None:
                     raise HangingError from error
                 raise
+
+        def _wait(self, answer: Generator[Any, Any, Any], *args: Any, **more: Any) -> Any:
+            return super().wait(_within(self.read_timeout, answer), *args, **more)
+
+        # From psycopg 3.3 on, it has a limit of its own, which costs less.
+        wait = _wait_with_limit if "timeout" in signature(kind.wait).parameters else _wait
 
         def __del__(self) -> None:
             """Let libpq close what an interrupt left behind; psycopg would warn about it."""

@@ -12,10 +12,26 @@ from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlalchemy.pool import ConnectionPoolEntry, Pool
 
+USE = "jam's use"
 _PLACE = "jam's place"
 _RETURNED = "when jam returned it"
 _LOOK_AFTER = 0.05  # seconds; each look costs a system call
 _LOOK_AGAIN = 0.005  # seconds; a waiting thread then looks for places that were lost
+
+
+class Use:
+    """One use of a connection, whose `info` has it under `USE`.
+
+    Attributes:
+        has_begun: Whether there was a connection for it.
+        is_over: Whether the whole answer has been read.
+        struck_by: An exception that struck while SQLAlchemy took the connection back, and that it
+            did not pass on.
+    """
+
+    has_begun = False
+    is_over = False
+    struck_by: BaseException | None = None
 
 
 class _Place:
@@ -102,6 +118,7 @@ class SessionPool(Pool):
         return record
 
     def _do_return_conn(self, record: ConnectionPoolEntry) -> None:
+        close_if_unfinished(None, record)
         if self._size and self._idle.qsize() >= self._size:
             record.close()
         info = record.record_info
@@ -171,6 +188,13 @@ class SessionPool(Pool):
     def status(self) -> str:
         """Describe the pool in a line, for logs."""
         return f"{self._idle.qsize()} connections idle, {self.checkedout()} in use"
+
+
+def close_if_unfinished(_: object, record: ConnectionPoolEntry) -> None:
+    """Keep a connection that was left in the middle of a use out of its pool."""
+    use = record.info.get(USE)
+    if use is not None and not use.is_over:
+        record.invalidate()
 
 
 def replace_what_was_closed(engine: Engine) -> None:

@@ -92,7 +92,9 @@ class SQLAlchemySessions(StorageSessions[str]):
             pool_pre_ping=pool_pre_ping,
             connect_args=connect_args,
         )
-        self._sql = Statements(table, self._database.dialect, by_real_clock=clock is time.time)
+        self._sql = Statements(
+            table, self._database.dialect, ttl=self.ttl, by_real_clock=clock is time.time
+        )
         self.in_force = self._database.in_force
         if self._database.is_in_memory:
             self.guarantees -= {"durable", "shared"}
@@ -136,8 +138,6 @@ class SQLAlchemySessions(StorageSessions[str]):
     def write(self, place: str, change: Change) -> bool:
         """Update a row."""
         values: dict[str, Any] = {"the_id": place}
-        if change.restart:
-            values["store_ttl"] = pack_ttl(change.ttl)
         if change.data is not None:
             values["data"] = change.data
         if change.former is not None:
@@ -154,7 +154,6 @@ class SQLAlchemySessions(StorageSessions[str]):
         if is_sealed_again:
             values |= {"data": move.data, "former": move.former}
         if move.login is None:
-            values["store_ttl"] = pack_ttl(move.ttl)
             statement = self._sql.write[True, is_sealed_again]
             return self._database.run(statement, self._now(values)) == 1
         values |= {

@@ -39,12 +39,13 @@ class Statements:
 
     Their parameters: `the_id` (hash of a session id), `the_ids` (several of them), `the_key` (hash
     of a session key), `handle` (the beginning of the hash of an id), `former` (data that must still
-    be there), `now`, and `store_ttl` (the store's, as `pack_ttl` makes it). `insert`, `restore`
-    and `write` set the columns that are passed as parameters.
+    be there), and `now`. `insert`, `restore` and `write` set the columns that are passed as
+    parameters.
 
     Args:
         table: The table.
         dialect: The name of the database's dialect.
+        ttl: The store's ttl in seconds; None: no limit.
         by_real_clock: Whether `now` is the real time, not a test's, for example.
 
     Attributes:
@@ -68,7 +69,7 @@ class Statements:
         look: Changes nothing, but fails where changes would.
     """
 
-    def __init__(self, table: Table, dialect: str, *, by_real_clock: bool) -> None:
+    def __init__(self, table: Table, dialect: str, *, ttl: int | None, by_real_clock: bool) -> None:
         row = table.c
         now: ColumnElement[Any] = bindparam("now", type_=Double())
         lives = or_(row.expires_at.is_(None), row.expires_at > now)
@@ -77,8 +78,11 @@ class Statements:
         of_key = row.key_hash == bindparam("the_key")
         its_key = select(row.key_hash).where(the_session).limit(1)
         its_own = its_key.subquery("kept").c.key_hash
-        # 0 is no limit: then there is nothing to add, and the sum is null, never.
-        own_ttl = func.nullif(func.coalesce(row.ttl, bindparam("store_ttl")), literal_column("0"))
+        # 0 is no limit: then there is nothing to add, and the sum is null, never. The store's ttl
+        # is not a parameter: each has a cost.
+        own_ttl = func.nullif(
+            func.coalesce(row.ttl, literal_column(f"{ttl or 0}")), literal_column("0")
+        )
         restarted = _earlier(row.deadline, now + own_ttl)
 
         self.insert = insert(table)
