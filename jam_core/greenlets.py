@@ -21,6 +21,9 @@ _Result = TypeVar("_Result")
 _MOST_IDLE = 256  # greenlets kept by a thread
 
 
+_DONE: Any = object()  # what an operation hands over in the end, instead of an awaitable
+
+
 class _Operation(greenlet):
     """Runs one call after another, each until it is done.
 
@@ -34,16 +37,21 @@ class _Operation(greenlet):
     result: Any = None
     failure: BaseException | None = None
 
-    def run(
-        self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> None:
-        while True:
-            try:
-                self.result = function(*args, **kwargs)
-            except BaseException as error:
-                self.failure = error
-            del function, args, kwargs  # they hold ids and data
-            function, args, kwargs = self.parent.switch(self)  # type: ignore[union-attr]
+    def __init__(self) -> None:
+        super().__init__(_run_calls)
+
+
+def _run_calls(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    while True:
+        operation: Any = getcurrent()
+        try:
+            operation.result = function(*args, **kwargs)
+        except BaseException as error:
+            operation.failure = error
+        # An idle operation must not refer to itself: nothing could end it after its thread.
+        # The others hold ids and data.
+        del operation, function, args, kwargs
+        function, args, kwargs = getcurrent().parent.switch(_DONE)  # type: ignore[union-attr]
 
 
 class _Idle(threading.local):
@@ -78,7 +86,7 @@ async def run(
     operation.parent = driver = getcurrent()
     operation.gr_context = driver.gr_context
     step = operation.switch(function, args, kwargs)
-    while step is not operation:
+    while step is not _DONE:
         try:
             outcome = await step
         except GeneratorExit:
@@ -109,7 +117,7 @@ def _abandon(operation: _Operation) -> None:
     """End an operation that can no longer wait; anything it still waits for fails at once."""
     step: Any = None
     with suppress(GreenletError):  # its thread has ended: Python will end it later
-        while step is not operation:
+        while step is not _DONE:
             if hasattr(step, "close"):
                 step.close()
             operation.parent = getcurrent()

@@ -1,6 +1,7 @@
 """Jam for asyncio: what an application sees, whatever the store."""
 
 import asyncio
+import gc
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any, assert_type
 
 import pytest
+from greenlet import greenlet
 from jam_testing import fork_unseen, run_in_processes
 from jam_testing.memory import MemorySessions
 
@@ -180,6 +182,27 @@ def test_two_loops_at_once_share_one_store(counted: type[Counted]) -> None:
     assert sorted(found) == list(range(8))
     kept = [one for one in counted.opened if one not in counted.closed]
     assert len(kept) == 1
+
+
+def greenlets() -> int:
+    gc.collect()
+    return sum(isinstance(each, greenlet) for each in gc.get_objects())
+
+
+def test_a_thread_that_ends_leaves_nothing_of_its_event_loop_behind() -> None:
+    async def main() -> None:
+        await asyncio.gather(*(run(pause, 0) for _ in range(50)))
+
+    def thread() -> None:
+        in_it = threading.Thread(target=lambda: asyncio.run(main()))
+        in_it.start()
+        in_it.join()
+
+    thread()
+    before = greenlets()
+    for _ in range(10):
+        thread()
+    assert greenlets() <= before + 10  # its own for each thread, which greenlet keeps for a while
 
 
 def test_closed_and_used_again(counted: type[Counted]) -> None:
