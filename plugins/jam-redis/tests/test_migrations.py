@@ -217,7 +217,8 @@ def test_clients_work_while_slots_move(
     nodes: Nodes, path: str, seconds: float, max_age: int | None
 ) -> None:
     """What was acknowledged stays; what nobody changes is read, without a single failure."""
-    with RedisSessions(nodes.uri, path, max_age=max_age) as store:
+    # A node writes its configuration to the disk at each move, which may take long.
+    with RedisSessions(nodes.uri, path, max_age=max_age, socket_timeout=30) as store:
         quiet = {store.create(f"quiet {n}", {"n": n}): {"n": n} for n in range(20)}
         clients = [Client(store, f"{path} {n}") for n in range(4)]
         reads = [0]

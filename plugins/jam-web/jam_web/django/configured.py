@@ -9,6 +9,7 @@ from django.core.signals import setting_changed
 from jam_core import Jam, JamConfigurationError
 from jam_core.aio import Jam as AwaitedJam
 from jam_core.hosting import ConfiguredStore, configured_store
+from jam_web.driving import finish
 from jam_web.settings import HOST_PREFIX, WebOptions, WebSettings
 from jam_web.state import WebSessions
 
@@ -111,7 +112,8 @@ def _options() -> WebOptions:
 
 
 def _forget(*, setting: str, **_: object) -> None:
-    if setting.startswith(("JAM_", "SESSION_")):
+    if setting.startswith(("JAM_", "SESSION_")) and sessions.cache_info().currsize:
+        finish(sessions().jam.close())
         sessions.cache_clear()
 
 
