@@ -605,3 +605,16 @@ def test_what_is_wrong_is_said_by_name(wrong: dict[str, Any], code: str, said: s
 def test_the_engine_of_a_project_s_own() -> None:
     with override_settings(SESSION_ENGINE=django_project.__name__, JAM_CONFIG=MEMORY):
         assert "no issues" in checked()
+
+
+def test_when_the_settings_change_the_store_of_before_is_closed(client: Client) -> None:
+    closed: list[object] = []
+
+    class Closed(MemorySessions):
+        def close(self) -> None:
+            closed.append(self)
+
+    with override_settings(JAM_CONFIG={"session": {"session_type": Closed}}):
+        client.get("/put/cart/jam")
+        assert not closed
+    assert len(closed) == 1
