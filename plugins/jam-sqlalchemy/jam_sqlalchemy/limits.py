@@ -29,6 +29,9 @@ def connect_with_limit(dialect: Dialect, arguments: list[Any], options: dict[str
 
 @cache
 def _limited(kind: Any) -> Any:
+    known = signature(kind.wait).parameters
+    has_limit = "interval" in known and "timeout" in known  # from psycopg 3.3 on
+
     class LimitedConnection(kind):  # type: ignore[misc]
         read_timeout = float("inf")
 
@@ -46,8 +49,7 @@ def _limited(kind: Any) -> Any:
         def _wait(self, answer: Generator[Any, Any, Any], *args: Any, **more: Any) -> Any:
             return super().wait(_within(self.read_timeout, answer), *args, **more)
 
-        # From psycopg 3.3 on, it has a limit of its own, which costs less.
-        wait = _wait_with_limit if "timeout" in signature(kind.wait).parameters else _wait
+        wait = _wait_with_limit if has_limit else _wait
 
         def __del__(self) -> None:
             """Let libpq close what an interrupt left behind; psycopg would warn about it."""
