@@ -48,8 +48,8 @@ def _run_calls(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict
             operation.result = function(*args, **kwargs)
         except BaseException as error:
             operation.failure = error
-        # An idle operation must not refer to itself: nothing could end it after its thread.
-        # The others hold ids and data.
+        # While it is idle, nothing here may refer to the operation, or it could not be ended with
+        # its thread. The rest holds ids and data.
         del operation, function, args, kwargs
         function, args, kwargs = getcurrent().parent.switch(_DONE)  # type: ignore[union-attr]
 

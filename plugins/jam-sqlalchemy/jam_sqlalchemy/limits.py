@@ -30,7 +30,8 @@ def connect_with_limit(dialect: Dialect, arguments: list[Any], options: dict[str
 @cache
 def _limited(kind: Any) -> Any:
     known = signature(kind.wait).parameters
-    has_limit = "interval" in known and "timeout" in known  # from psycopg 3.3 on
+    # From psycopg 3.3 on. The timeout of 3.1 alone is what later ones call interval.
+    has_limit = "interval" in known and "timeout" in known
 
     class LimitedConnection(kind):  # type: ignore[misc]
         read_timeout = float("inf")
@@ -60,7 +61,7 @@ def _limited(kind: Any) -> Any:
 def _within(limit: float, answer: Generator[Any, Any, _Value]) -> Generator[Any, Any, _Value]:
     """Pass on what psycopg's generator waits for, until it is done or the time is up."""
     give_up_at = time.monotonic() + limit
-    ready = None  # psycopg asks ten times a second
+    ready = None  # psycopg asks ten times a second, from 3.2.11 on
     while True:
         try:
             awaited = answer.send(ready)

@@ -113,8 +113,9 @@ def _options() -> WebOptions:
 
 def _forget(*, setting: str, **_: object) -> None:
     if setting.startswith(("JAM_", "SESSION_")) and sessions.cache_info().currsize:
-        finish(sessions().jam.close())
-        sessions.cache_clear()
+        made_before = sessions()
+        sessions.cache_clear()  # first: closing may fail
+        finish(made_before.jam.close())
 
 
 setting_changed.connect(_forget)  # by the tests of a project
