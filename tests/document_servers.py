@@ -11,7 +11,6 @@ from nats.js.errors import (
     APIError,
     KeyNotFoundError,
     KeyWrongLastSequenceError,
-    NoKeysError,
     NotFoundError,
 )
 from nats.js.kv import KeyValue
@@ -60,11 +59,16 @@ class NatsSessions(DocumentSessions):
         return True
 
     def scan(self, prefix: str) -> list[str]:
-        try:
-            names = self._run(lambda bucket: bucket.keys())
-        except NoKeysError:
-            return []
-        return [name for name in names if name.startswith(prefix)]
+        # Not the bucket's `keys()`: it expects two answers of the server in their order, and finds
+        # nothing about once in 6,000 calls. This lists removed names, too, which a scan may.
+        async def subjects(_: KeyValue) -> dict[str, int]:
+            client, _ = self._buckets()[asyncio.get_running_loop()]
+            stream = client.jetstream(timeout=5)
+            info = await stream.stream_info(f"KV_{self._name}", f"{bucket}{prefix}>")
+            return info.state.subjects or {}
+
+        bucket = f"$KV.{self._name}."
+        return [subject.removeprefix(bucket) for subject in self._run(subjects)]
 
     def _run(self, work: Callable[[KeyValue], Coroutine[Any, Any, Result]]) -> Result:
         async def run() -> Result:
@@ -72,7 +76,7 @@ class NatsSessions(DocumentSessions):
 
         try:
             return wait(run())
-        except (KeyNotFoundError, KeyWrongLastSequenceError, NoKeysError):
+        except (KeyNotFoundError, KeyWrongLastSequenceError):
             raise
         except APIError as error:
             if error.err_code in _WRONG_LAST_SEQUENCE:  # delete does not give it its name
