@@ -33,10 +33,11 @@ from jam_sqlalchemy.errors import HangingError, UnsentError, foreign, leaves_no_
 from jam_sqlalchemy.pool import USE, SessionPool, Use, close_if_unfinished, replace_what_was_closed
 from jam_sqlalchemy.source import Source
 from jam_sqlalchemy.sqlite import close_idle, end_memory
+from jam_sqlalchemy.texts import Parameters, Texts
 
 _Outcome = TypeVar("_Outcome")
 # The parameters of a statement; a list: those of each execution; or a function that returns them.
-Values = dict[str, Any] | list[dict[str, Any]] | Callable[[], dict[str, Any]]
+Values = Parameters | list[Parameters] | Callable[[], Parameters]
 
 
 class Exchange:
@@ -90,9 +91,9 @@ class Exchange:
                     raise
             raise UnsentError
         if self._turns is None:
-            return self._run(here.engine, use, statement, values, outcome)
+            return self._run(here, use, statement, values, outcome)
         with self._turns():
-            return self._run(here.engine, use, statement, values, outcome)
+            return self._run(here, use, statement, values, outcome)
 
     def forget(self) -> None:
         """Close the idle connections: their server can no longer be used."""
@@ -122,12 +123,13 @@ class Exchange:
 
     def _run(
         self,
-        engine: Engine,
+        here: "_Open",
         use: Use,
         statement: Executable,
         values: Values,
         outcome: Callable[[CursorResult[Any]], _Outcome],
     ) -> _Outcome:
+        engine = here.engine
         connection: Connection | None = None
         is_returned = False
         try:
@@ -135,9 +137,12 @@ class Exchange:
             connection.info[USE] = use
             use.has_begun = True
             parameters = values() if callable(values) else values
-            result = outcome(connection.execute(statement, parameters))
-            if not self._source.is_ours and engine.dispatch.begin:  # it may begin a transaction
-                connection.commit()
+            if self._source.is_ours and isinstance(parameters, dict):
+                result = outcome(here.texts.execute(connection, statement, parameters))
+            else:  # a caller's engine may listen to statements, or translate schemas
+                result = outcome(connection.execute(statement, parameters))
+                if engine.dispatch.begin:  # it may begin a transaction
+                    connection.commit()
             use.is_over = is_returned = True
             connection.close()
         except BaseException as error:
@@ -168,14 +173,15 @@ class _Open:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self.texts = Texts()
         self._uses = 0
         self._is_closed = False
 
     def use(self, call: Callable[..., _Outcome], *args: Any) -> _Outcome:
-        """Call something that uses the engine, with it as the first argument."""
+        """Call something that uses the engine, with this as the first argument."""
         self._uses += 1
         try:
-            return call(self.engine, *args)
+            return call(self, *args)
         finally:
             self._uses -= 1
             if self._is_closed:
