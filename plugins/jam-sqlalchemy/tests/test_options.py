@@ -13,7 +13,14 @@ import pytest
 from jam_sqlalchemy import SQLAlchemySessions
 from sqlalchemy import URL, Engine, create_engine, event, make_url, text
 
-from jam_core import Jam, JamConfigurationError, JamError, JamPluginLoadError, JamStoreUnavailable
+from jam_core import (
+    Jam,
+    JamConfigurationError,
+    JamError,
+    JamPluginLoadError,
+    JamStoreUnavailable,
+    session_handle,
+)
 
 Opener = Callable[..., SQLAlchemySessions]
 
@@ -82,6 +89,20 @@ def test_a_callers_engine_may_begin_transactions_by_itself(
     store.update(session_id, {"n": 2})
     session_id = store.rework(session_id)
     assert open_store().get(session_id) == {"n": 2}
+    engine.dispose()
+
+
+def test_a_callers_engine_may_translate_schemas(tmp_path: Path) -> None:
+    engine = create_engine(f"sqlite:///{tmp_path}/sessions.db")
+    attach = f"ATTACH '{tmp_path}/tenant.db' AS tenant"
+    event.listen(engine, "connect", lambda raw, _: raw.execute(attach).close())
+    for schema in (None, "tenant"):
+        jam_sqlalchemy.metadata(schema=schema).create_all(engine)
+    tenants = SQLAlchemySessions(engine.execution_options(schema_translate_map={None: "tenant"}))
+    session_id = tenants.create("ann", {"n": 1})
+    assert tenants.get(session_id) == {"n": 1}
+    assert SQLAlchemySessions(engine, schema="tenant").get(session_id) == {"n": 1}
+    assert SQLAlchemySessions(engine).get(session_id) is None
     engine.dispose()
 
 
@@ -251,6 +272,25 @@ def test_a_schema(open_store: Opener, engine: Engine, table_name: str) -> None:
     assert list(tables) == [f"{table_name}_schema.{table_name}"]
     with engine.begin() as connection:
         connection.execute(text(f"DROP SCHEMA {table_name}_schema CASCADE"))
+
+
+@pytest.mark.parametrize(
+    "database_uri",
+    ["sqlite-file", "postgresql-wheel", "postgresql-machine", "mariadb-machine"],
+    indirect=True,
+)
+def test_a_name_that_looks_like_a_parameter(
+    open_store: Opener, engine: Engine, table_name: str
+) -> None:
+    name = f"{table_name} %s:now?$1"
+    store = open_store(table_name=name)
+    session_id = store.create("ann", {"n": 1})
+    store.update(session_id, {"n": 2})
+    assert store.get(session_id) == {"n": 2}
+    assert [found.handle for found in store.list_sessions("ann")] == [session_handle(session_id)]
+    store.delete(session_id)
+    assert store.get(session_id) is None
+    jam_sqlalchemy.metadata(name).drop_all(engine)
 
 
 @pytest.mark.parametrize(
