@@ -40,7 +40,7 @@ from jam_core import (
 from jam_json.files import close_file, is_mounted, make_directory, read_file, replace_file
 from jam_json.journal import IN_DOUBT, Journal
 from jam_json.locking import FileLock
-from jam_json.record import as_kept, dump_record
+from jam_json.record import as_kept, dump_record, dump_time
 from jam_json.table import SessionTable
 
 _FORMAT = 1
@@ -437,7 +437,8 @@ def _dump_entry(
         records = [f'"{record.id_hash}": {dump_record(record)}' for record in put]
         parts.append(f'"put": {{{", ".join(records)}}}')
     if touch:
-        parts.append(f'"touch": {json.dumps(touch)}')
+        times = [f'"{id_hash}": {dump_time(expires_at)}' for id_hash, expires_at in touch.items()]
+        parts.append(f'"touch": {{{", ".join(times)}}}')
     return f"{{{', '.join(parts)}}}"
 
 

@@ -62,13 +62,13 @@ def dump_record(record: SessionRecord) -> str:
     shown = data if isinstance(record, ReadableRecord) and is_shallow else quoted(data)
     return (
         f'{{"session_key": {quoted(record.session_key)}, '
-        f'"created_at": {_dump_time(record.created_at)}, '
-        f'"expires_at": {_dump_time(record.expires_at)}, '
-        f'"deadline": {_dump_time(record.deadline)}{ttl}{id_key}, "data": {shown}}}'
+        f'"created_at": {dump_time(record.created_at)}, '
+        f'"expires_at": {dump_time(record.expires_at)}, '
+        f'"deadline": {dump_time(record.deadline)}{ttl}{id_key}, "data": {shown}}}'
     )
 
 
-def _dump_time(value: float | None) -> str:
+def dump_time(value: float | None) -> str:
     """Return what json.dumps would, which is slower for a number than for a string."""
     if value is None:
         return "null"
