@@ -87,10 +87,12 @@ class Statements:
 
         self.insert = insert(table)
         self.restore = _restore(table, dialect)
-        self.read = select(table).where(the_session)
+        # Without the key's hash, which no record has: each column has a cost.
+        records: Any = select(*(column for column in row if column is not row.key_hash))
+        self.read = records.where(the_session)
         self.read_data = select(row.data).where(the_session)
         are_asked_for = _one_of(row.id_hash, dialect)
-        self.read_many = select(table).where(are_asked_for)
+        self.read_many = records.where(are_asked_for)
         self.read_data_of_many = select(row.id_hash, row.expires_at, row.data).where(are_asked_for)
         executed = _when_executed(now, dialect, by_real_clock=by_real_clock)
         lives_still = or_(row.expires_at.is_(None), row.expires_at > executed)
@@ -116,11 +118,11 @@ class Statements:
             lives,
         )
         self.remove_ended = _remove_ended(table, row.expires_at <= now, dialect)
-        self.of_key = select(table).where(of_key, lives)
+        self.of_key = records.where(of_key, lives)
         self.any_of_key = select(row.id_hash).where(of_key).limit(1)
         self.mates = select(row.id_hash).where(row.key_hash == _scalar(its_own), lives).limit(2)
         follows = row.id_hash > bindparam("the_id")
-        self.page = select(table).where(follows, lives).order_by(row.id_hash).limit(PAGE)
+        self.page = records.where(follows, lives).order_by(row.id_hash).limit(PAGE)
         self.look = update(table).where(row.id_hash == "").values(id_hash="")
 
 
