@@ -59,8 +59,8 @@ class NatsSessions(DocumentSessions):
         return True
 
     def scan(self, prefix: str) -> list[str]:
-        # Not the bucket's `keys()`: it expects two answers of the server in their order, and finds
-        # nothing about once in 6,000 calls. This lists removed names, too, which a scan may.
+        # Not the bucket's `keys()`: it relies on the order of two answers of the server, and finds
+        # nothing about once in 6,000 calls. This also lists removed names, which a scan may.
         async def subjects(_: KeyValue) -> dict[str, int]:
             client, _ = self._buckets()[asyncio.get_running_loop()]
             stream = client.jetstream(timeout=5)

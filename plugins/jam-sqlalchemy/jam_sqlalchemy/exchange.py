@@ -138,11 +138,12 @@ class Exchange:
             use.has_begun = True
             parameters = values() if callable(values) else values
             if self._source.is_ours and isinstance(parameters, dict):
-                result = outcome(here.texts.execute(connection, statement, parameters))
-            else:  # a caller's engine may listen to statements, or translate schemas
-                result = outcome(connection.execute(statement, parameters))
-                if engine.dispatch.begin:  # it may begin a transaction
-                    connection.commit()
+                answer = here.texts.execute(connection, statement, parameters)
+            else:  # many rows; or a caller's engine, which may translate schemas, or be listened to
+                answer = connection.execute(statement, parameters)
+            result = outcome(answer)
+            if not self._source.is_ours and engine.dispatch.begin:  # it may begin a transaction
+                connection.commit()
             use.is_over = is_returned = True
             connection.close()
         except BaseException as error:
@@ -165,10 +166,10 @@ class Exchange:
 
 
 class _Open:
-    """An engine that is closed once nobody uses it.
+    """An engine with what has been compiled for it, which is closed once nobody uses it.
 
-    For awaited drivers: with them, nothing else tells what is still under way, and everything runs
-    in one thread.
+    Uses are counted for awaited drivers: with them, nothing else tells what is still under way, and
+    everything runs in one thread.
     """
 
     def __init__(self, engine: Engine) -> None:

@@ -1,7 +1,8 @@
 """Executes statements by their text, which is compiled once.
 
-SQLAlchemy looks up at each execution what it has compiled, and prepares the parameters by their
-types, which ours do not need. That takes longer than SQLite takes for the statement itself.
+At each execution, SQLAlchemy looks up what it has compiled, and prepares the parameters by their
+types. Ours are strings and numbers, which every driver takes as they are. With SQLite, that lookup
+takes longer than the statement itself.
 """
 
 from collections.abc import Callable
@@ -33,7 +34,7 @@ class Texts:
 
 def _compiled(statement: Any, dialect: Dialect, names: list[str]) -> _Execute:
     if len(statement.exported_columns) > 1:
-        # SQLAlchemy keeps what it finds out about the columns, but not for a text.
+        # SQLAlchemy remembers the columns of a result, but not if it executes a text.
         return lambda connection, parameters: connection.execute(statement, parameters)
     compiled = statement.compile(dialect=dialect, column_keys=names)
     text, order = compiled.string, compiled.positiontup
